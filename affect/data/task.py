@@ -1,0 +1,218 @@
+"""Tasks: a corpus seen through one protocol, with the test targets sealed away from fitting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from affect.data.corpus import Corpus
+from affect.errors import UserError
+from affect.streams import stream
+from affect.study import TaskSpec
+
+FEWEST_LABELS = 8
+"""CCC of a batch needs a handful of rows; fewer labels than this are refused."""
+CLIP = 100.0
+"""Normalised inputs are clipped at this many standard deviations: a single 1e12 outlier in a test row must not
+overflow float32, and no column of n rows holds a larger z-score than sqrt(n)."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows of a view, normalised as they are taken: (x - mean) * scale, clipped. The array itself is never copied."""
+
+    array: np.ndarray
+    """[M, D], possibly a memory map."""
+    rows: np.ndarray
+    """[n] rows of `array` that these inputs are."""
+    mean: np.ndarray
+    scale: np.ndarray
+    """[D] one over the standard deviation, 0 for constant columns."""
+    text: np.ndarray | None = None
+    """[n] strings, for systems that fit on text."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def width(self) -> int:
+        return int(self.array.shape[1])
+
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return (
+            torch.from_numpy(self.rows),
+            torch.from_numpy(self.mean.astype(np.float32)),
+            torch.from_numpy(self.scale.astype(np.float32)),
+        )
+
+    def take(self, index: torch.Tensor | slice, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows `index` (positions 0..n-1) as float32 [len(index), D], into `out` when given."""
+        rows, mean, scale = self._tensors
+        with _silence_readonly():
+            array = torch.from_numpy(self.array)
+        taken = torch.index_select(array, 0, rows[index], out=out)
+        return taken.sub_(mean).mul_(scale).clamp_(-CLIP, CLIP)
+
+    def numpy(self) -> np.ndarray:
+        """All rows, [n, D] float32."""
+        return self.take(slice(None)).numpy()
+
+
+@dataclass(frozen=True)
+class FitData:
+    """All that a fit may see: training inputs, the labelled subset's targets, development inputs and targets."""
+
+    train: Inputs
+    """[N] training rows followed by the corpus' unlabelled rows: the unlabelled pool."""
+    labelled: np.ndarray
+    """[n_l] positions in `train` whose targets are known."""
+    targets: tuple[str, ...]
+    y_labelled: np.ndarray
+    """[n_l, T] in the targets' own units."""
+    target_mean: np.ndarray
+    target_std: np.ndarray
+    """[T] of the labelled subset alone."""
+    development: Inputs
+    y_development: np.ndarray
+    n_train: int
+    """How many rows of `train` belong to the training partition (the rest is the corpus' unlabelled part)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One partition with its targets, for the final evaluation."""
+
+    name: str
+    inputs: Inputs
+    targets: np.ndarray
+    ids: np.ndarray
+
+
+class Task:
+    """A corpus under a `TaskSpec`. `fit_data(seed)` is what fitting sees; `parts(seed)` is opened after the fit."""
+
+    def __init__(self, corpus: Corpus, spec: TaskSpec) -> None:
+        unknown = [name for name in spec.targets if name not in corpus.manifest.targets]
+        if unknown:
+            raise UserError(
+                f"{corpus.folder}: unknown target {unknown[0]}; the corpus has {', '.join(corpus.manifest.targets)}."
+            )
+        self.corpus = corpus
+        self.spec = spec
+        samples = corpus.samples
+        partition = corpus.partition(spec.protocol)
+        self._rows = {
+            name: np.flatnonzero(partition == name) for name in ("train", "development", "test", "unlabelled")
+        }
+        for name in ("train", "development", "test"):
+            if len(self._rows[name]) == 0:
+                raise UserError(f"{corpus.folder}: partition {name} is empty under protocol {spec.protocol}.")
+        self._targets = samples[list(spec.targets)].to_numpy(np.float64)
+        labelled = np.isfinite(self._targets).all(axis=1)
+        for name in ("development", "test"):
+            self._rows[name] = self._rows[name][labelled[self._rows[name]]]
+        self._labelled_train = self._rows["train"][labelled[self._rows["train"]]]
+        self._array = corpus.view(spec.view)
+        self._text = samples["text"].to_numpy() if "text" in samples.columns else None
+
+    @cached_property
+    def _normalisation(self) -> tuple[np.ndarray, np.ndarray]:
+        return column_moments(self._array, self._rows["train"])
+
+    def _inputs(self, rows: np.ndarray) -> Inputs:
+        mean, scale = self._normalisation
+        return Inputs(self._array, rows, mean, scale, None if self._text is None else self._text[rows])
+
+    @cached_property
+    def _train(self) -> Inputs:
+        return self._inputs(np.concatenate([self._rows["train"], self._rows["unlabelled"]]))
+
+    def labelled(self, seed: int) -> np.ndarray:
+        """Positions (in the training partition) of the labelled subset: the head of one permutation per seed, so
+        that 1 % ⊂ 2 % ⊂ 10 % and every system of a study sees the same subset."""
+        count = labelled_count(len(self._labelled_train), self.spec.label_fraction)
+        chosen = stream(seed, "label_subset", self.spec.fold).permutation(len(self._labelled_train))[:count]
+        position = np.full(len(self._array), -1, np.int64)
+        position[self._rows["train"]] = np.arange(len(self._rows["train"]))
+        return np.sort(position[self._labelled_train[chosen]])
+
+    def fit_data(self, seed: int) -> FitData:
+        labelled = self.labelled(seed)
+        y = self._targets[self._rows["train"][labelled]]
+        std = y.std(axis=0)
+        development = self._rows["development"]
+        return FitData(
+            train=self._train,
+            labelled=labelled,
+            targets=self.spec.targets,
+            y_labelled=y,
+            target_mean=y.mean(axis=0),
+            target_std=np.where(std > 0, std, 1.0),
+            development=self._inputs(development),
+            y_development=self._targets[development],
+            n_train=len(self._rows["train"]),
+        )
+
+    def parts(self, seed: int) -> list[Part]:
+        """Labelled training rows, development and test with their targets. For finished fits only."""
+        ids = self.corpus.samples["id"].to_numpy()
+        rows = {
+            "train": self._rows["train"][self.labelled(seed)],
+            "development": self._rows["development"],
+            "test": self._rows["test"],
+        }
+        return [Part(name, self._inputs(r), self._targets[r], ids[r]) for name, r in rows.items()]
+
+
+def labelled_count(n: int, fraction: float) -> int:
+    """Labels that `fraction` of n training rows leaves, or a `UserError` when they are too few."""
+    count = round(n * fraction)
+    if not 0 < fraction <= 1 or count < FEWEST_LABELS:
+        raise UserError(
+            f"Label fraction {fraction:g} leaves {count} of {n} labelled training rows; "
+            f"it must lie in (0, 1] and leave at least {FEWEST_LABELS}."
+        )
+    return count
+
+
+def column_moments(array: np.ndarray, rows: np.ndarray, chunk: int = 8192) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and one over the (biased) standard deviation [D] of the columns over `rows`, 0 for constant columns.
+
+    Two passes in float64, a chunk of rows at a time, so that 1e12 outliers neither overflow nor cancel.
+    """
+    total = np.zeros(array.shape[1])
+    for start in range(0, len(rows), chunk):
+        total += array[rows[start : start + chunk]].sum(axis=0, dtype=np.float64)
+    mean = total / len(rows)
+    square = np.zeros(array.shape[1])
+    for start in range(0, len(rows), chunk):
+        square += np.square(array[rows[start : start + chunk]] - mean).sum(axis=0)
+    std = np.sqrt(square / len(rows))
+    # Rounding leaves a constant column with a tiny standard deviation relative to its value.
+    constant = std <= 1e-7 * np.abs(mean)
+    return mean, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, std))
+
+
+def _silence_readonly():  # type: ignore[no-untyped-def]
+    """torch warns that a read-only memory map is not writable; `take` never writes to it."""
+    import warnings
+
+    context = warnings.catch_warnings()
+    context.__enter__()
+    warnings.simplefilter("ignore", UserWarning)
+    return _Close(context)
+
+
+class _Close:
+    def __init__(self, context) -> None:  # type: ignore[no-untyped-def]
+        self.context = context
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        self.context.__exit__(*error)

@@ -1,0 +1,8 @@
+"""The one error that is the user's to mend."""
+
+
+class UserError(Exception):
+    """A mistake in input or options: one sentence that names the file, the place and the value.
+
+    Commands print the sentence alone and exit with status 2; nothing is written before it is raised.
+    """

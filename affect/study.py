@@ -1,0 +1,194 @@
+"""Declarations: what a study is, before anything runs. Pure data, no Ray, no training, no files.
+
+A study script writes a `Study`; the command line fixes the open choices and yields a `Resolved` study; the engine
+plans trials from it and the report lays out the rows that those trials left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+Settings = Mapping[str, Any]
+"""Hyperparameter name → value."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a system and the candidate settings between which development data choose, per target.
+
+    Each candidate overrides the preset. A single candidate per target means that there is nothing to choose.
+    """
+
+    system: str
+    candidates: tuple[Settings, ...] = ({},)
+    floor: bool = False
+    """Reference rows (ridge, SVR): shown below a rule, outside every family of comparisons."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of a study is run: `demo` answers in minutes, `full` is the paper's size."""
+
+    corpus: str
+    """Embedded synthetic corpus used when no corpus is named."""
+    rows: tuple[Row, ...]
+    seeds: int
+    selection_seeds: int = 1
+    """Candidates are compared on development data over the first so many seeds."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A symbol set beside a cell that is significantly better than the row `baseline`."""
+
+    symbol: str
+    baseline: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper: rows × (partition, target)."""
+
+    name: str
+    title: str
+    source: str
+    """Paper and table number."""
+    partitions: tuple[str, ...] = ("development", "test")
+    published: str | None = None
+    """File in reports/published with the paper's values."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: `kind` is one of the renderers in `affect.report.figures`."""
+
+    name: str
+    kind: str
+    title: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a paper as a check: `system` beats `baseline` on each of `targets` in `partition`.
+
+    With several systems `any_of` says whether one of them is enough.
+    """
+
+    sentence: str
+    source: str
+    systems: tuple[str, ...]
+    baselines: tuple[str, ...]
+    targets: tuple[str, ...]
+    partition: str = "test"
+    """`development`, `test`, or `mean` of the two."""
+    any_of: bool = False
+    relative_gain: tuple[float, ...] = ()
+    """Published relative gains, one per target, where the claim is about a size and not about significance."""
+    significant: bool = True
+    """Whether the paper claims significance; otherwise the direction alone is checked."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A frozen declaration of cells, seeds, budget, baselines, and the tables, figures and claims it feeds."""
+
+    name: str
+    title: str
+    paper: str
+    targets: tuple[str, ...]
+    metric: str
+    scales: Mapping[str, Scale]
+    marks: tuple[Mark, ...]
+    presets: tuple[str, ...] = ("paper",)
+    protocols: tuple[str, ...] = ("as_published", "leak_free")
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    """Corpus name → overrides used with it for every system alike (chosen on development data; named in reports)."""
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        return tuple(mark.baseline for mark in self.marks)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What is to be learnt; with the seed (which draws the labelled subset) it fixes a `Task` exactly."""
+
+    corpus: str
+    """Content fingerprint of the corpus."""
+    view: str
+    targets: tuple[str, ...]
+    metric: str
+    protocol: str
+    label_fraction: float
+    fold: int = 0
+    selection: str = "best_development"
+    transductive: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Cell × fold × seed. `id` is the SHA-256 of all that determines the result."""
+
+    system: str
+    version: int
+    preset: str
+    settings: Settings
+    """Every hyperparameter, defaults included, in the system's declared order."""
+    task: TaskSpec
+    seed: int
+    device: str
+    """Device class: `cpu` or `cuda`."""
+
+    @cached_property
+    def id(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What planning and reports need to know of a corpus without opening its arrays."""
+
+    name: str
+    title: str
+    banner: str
+    """One line naming the corpus and its caveats, printed above every result."""
+    fingerprint: str
+    synthetic: bool
+    groups: str
+    """What the `group` column is (`speaker`, `document`, ...) or `unknown`."""
+    view: str
+    """The default view."""
+    width: int
+    """Number of features of that view."""
+    has_text: bool
+    rows: Mapping[str, int]
+    """Partition → labelled rows (train, development, test) or rows (unlabelled), under the chosen protocol."""
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A study with every open choice fixed: what `plan` and the report work from."""
+
+    study: Study
+    scale: str
+    corpus: CorpusFacts
+    rows: tuple[Row, ...]
+    label_fractions: tuple[float, ...]
+    seeds: int
+    selection_seeds: int
+    preset: str
+    protocol: str
+    overrides: Settings
+    """`--set` over the study's settings for this corpus."""
+    device: str

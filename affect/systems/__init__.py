@@ -1,0 +1,20 @@
+"""Systems: models that can be fitted, by the name of their table row."""
+
+from __future__ import annotations
+
+from affect.errors import UserError
+from affect.systems.base import System
+
+
+def registry() -> dict[str, System]:
+    """All systems by name. To add a family: write its module and list it here."""
+    from affect.systems import floors, ladder
+
+    return {system.name: system for system in (*ladder.SYSTEMS, *floors.SYSTEMS)}
+
+
+def get_system(name: str) -> System:
+    systems = registry()
+    if name not in systems:
+        raise UserError(f"Unknown system {name}; known systems are {', '.join(systems)}.")
+    return systems[name]
