@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 Settings = Mapping[str, Any]
 """Hyperparameter name → value."""
@@ -71,13 +73,18 @@ class Figure:
     kind: str
     title: str
     source: str
+    published: str | None = None
+    """File in reports/published with the published relative gains, for the kind `mean_bars`."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper as a check: `system` beats `baseline` on each of `targets` in `partition`.
+    """One sentence of a paper as a check on the means over seeds, with all labels.
 
-    With several systems `any_of` says whether one of them is enough.
+    `kind` says what is checked, on each of `targets` in `partition`:
+    - `beats`: each of `systems` (or, with `any_of`, one of them) is above each of `baselines`;
+    - `best_row`: the best row of the table, floors aside, is one of `systems`;
+    - `relative_gain`: the best of `systems` gains as much over the first of `baselines` as was published.
     """
 
     sentence: str
@@ -87,11 +94,12 @@ class Claim:
     targets: tuple[str, ...]
     partition: str = "test"
     """`development`, `test`, or `mean` of the two."""
+    kind: str = "beats"
     any_of: bool = False
     relative_gain: tuple[float, ...] = ()
-    """Published relative gains, one per target, where the claim is about a size and not about significance."""
+    """Published relative gains (0.03 is 3 %), one per target, for the kind `relative_gain`."""
     significant: bool = True
-    """Whether the paper claims significance; otherwise the direction alone is checked."""
+    """For the kind `beats`: whether significance is claimed; otherwise the direction alone is checked."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,11 @@ class TaskSpec:
     selection: str = "best_development"
     transductive: bool = False
 
+    @cached_property
+    def text(self) -> str:
+        """Canonical JSON: all trials of a task hash it."""
+        return _JSON.encode(asdict(self))
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -149,9 +162,22 @@ class Trial:
     """Device class: `cpu` or `cuda`."""
 
     @cached_property
-    def id(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    def cell(self) -> str:
+        """SHA-256 of everything but the seed: trials of one cell share it."""
+        head = _JSON.encode([self.system, self.version, self.preset, self.device])
+        text = "\n".join((head, _JSON.encode(dict(self.settings)), self.task.text))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def id(self) -> str:
+        return hashlib.sha256(f"{self.cell}/{self.seed}".encode()).hexdigest()
+
+    def with_seeds(self, seeds: Iterable[int]) -> list[Trial]:
+        """This trial under other seeds. The cell is hashed once for all: plans hold 100,000 trials."""
+        trials = [replace(self, seed=seed) for seed in seeds]
+        for trial in trials:
+            trial.__dict__["cell"] = self.cell
+        return trials
 
 
 @dataclass(frozen=True)

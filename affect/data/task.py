@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,24 +43,23 @@ class Inputs:
         return int(self.array.shape[1])
 
     @cached_property
-    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (
-            torch.from_numpy(self.rows),
-            torch.from_numpy(self.mean.astype(np.float32)),
-            torch.from_numpy(self.scale.astype(np.float32)),
-        )
-
-    def take(self, index: torch.Tensor | slice, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows `index` (positions 0..n-1) as float32 [len(index), D], into `out` when given."""
-        rows, mean, scale = self._tensors
-        with _silence_readonly():
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        with warnings.catch_warnings():
+            # torch warns that a memory map is not writable; nothing here writes to it.
+            warnings.simplefilter("ignore", UserWarning)
             array = torch.from_numpy(self.array)
-        taken = torch.index_select(array, 0, rows[index], out=out)
+        mean, scale = (torch.from_numpy(values.astype(np.float32)) for values in (self.mean, self.scale))
+        return array, torch.from_numpy(self.rows), mean, scale
+
+    def take(self, index: torch.Tensor | slice) -> torch.Tensor:
+        """Rows `index` (positions 0..n-1) as float32 [len(index), D]."""
+        array, rows, mean, scale = self._tensors
+        taken = torch.index_select(array, 0, rows[index])
         return taken.sub_(mean).mul_(scale).clamp_(-CLIP, CLIP)
 
-    def numpy(self) -> np.ndarray:
-        """All rows, [n, D] float32."""
-        return self.take(slice(None)).numpy()
+    def numpy(self, index: np.ndarray | None = None) -> np.ndarray:
+        """Rows `index` (all by default) as float32 [n, D]."""
+        return self.take(slice(None) if index is None else torch.from_numpy(index)).numpy()
 
 
 @dataclass(frozen=True)
@@ -195,24 +195,3 @@ def column_moments(array: np.ndarray, rows: np.ndarray, chunk: int = 8192) -> tu
     # Rounding leaves a constant column with a tiny standard deviation relative to its value.
     constant = std <= 1e-7 * np.abs(mean)
     return mean, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, std))
-
-
-def _silence_readonly():  # type: ignore[no-untyped-def]
-    """torch warns that a read-only memory map is not writable; `take` never writes to it."""
-    import warnings
-
-    context = warnings.catch_warnings()
-    context.__enter__()
-    warnings.simplefilter("ignore", UserWarning)
-    return _Close(context)
-
-
-class _Close:
-    def __init__(self, context) -> None:  # type: ignore[no-untyped-def]
-        self.context = context
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *error: object) -> None:
-        self.context.__exit__(*error)

@@ -1,0 +1,20 @@
+"""Statistics: concordance, and tests of one system against another. Pure NumPy and SciPy."""
+
+from affect.stats.comparisons import fisher_z, holm, paired_t, sign_flip, signed_rank
+from affect.stats.concordance import ccc, ccc_columns
+from affect.stats.intervals import bootstrap_interval, mean_interval
+from affect.stats.resolution import seeds_needed, smallest_p
+
+__all__ = [
+    "bootstrap_interval",
+    "ccc",
+    "ccc_columns",
+    "fisher_z",
+    "holm",
+    "mean_interval",
+    "paired_t",
+    "seeds_needed",
+    "sign_flip",
+    "signed_rank",
+    "smallest_p",
+]

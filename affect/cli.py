@@ -1,0 +1,108 @@
+"""The console command `affect`: prepare corpora, list them, rebuild reports, look at results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from affect.command import COMPLETE, Parser, guarded
+from affect.errors import UserError
+
+EPILOG = """\
+examples:
+  affect prepare qcc --root data/qcc_speech_vad --out corpora/qcc    a corpus of real speech
+  affect corpora                                                     what there is to run studies on
+  affect report results/ladder_ablation                              tables and figures from stored results alone
+  affect results list                                                how far each study is
+  affect results export results/ladder_ablation --csv scores.csv     one line per trial, partition and target
+
+Studies are scripts: python studies/ladder_ablation.py --help
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    args = _parser().parse_args(argv)
+    sys.exit(guarded(lambda: args.action(args) or COMPLETE, "affect"))
+
+
+def _parser() -> Parser:
+    from affect.data.readers import add_corpora_parser, add_prepare_parser
+
+    parser = Parser(
+        prog="affect",
+        description="A study engine for emotion recognition with few, noisy or missing labels.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_prepare_parser(commands)
+    add_corpora_parser(commands)
+    report = commands.add_parser(
+        "report", help="rebuild a report from stored results", description="Rebuild a report; nothing is trained."
+    )
+    report.add_argument("results", metavar="FOLDER", help="a study's results, such as results/ladder_ablation")
+    report.add_argument("--corpus", metavar="NAME", help="which corpus, where the study was run with several")
+    report.add_argument("--reports", default="reports", metavar="DIR", help="folder of report folders")
+    report.set_defaults(action=_report)
+    _add_results(commands)
+    return parser
+
+
+def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
+    results = commands.add_parser("results", help="list studies, or export their scores")
+    actions = results.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="trials by study, corpus, system and status")
+    listing.add_argument("uri", nargs="?", default="results", help="folder of result folders; default: results")
+    listing.set_defaults(action=_list)
+    export = actions.add_parser("export", help="all scores as one CSV file")
+    export.add_argument("results", metavar="FOLDER", help="a study's results, such as results/ladder_ablation")
+    export.add_argument("--csv", required=True, metavar="FILE", help="file to write; must not exist")
+    export.set_defaults(action=_export)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from affect.command import write_report
+    from affect.engine.store import Store
+
+    store = Store.at(args.results)
+    corpora = store.requests()
+    if args.corpus is None and len(corpora) > 1:
+        raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
+    resolved = store.load_request(args.corpus or (corpora[0] if corpora else ""))
+    folder = write_report(resolved, store, Path(args.reports), Console(soft_wrap=not sys.stdout.isatty()))
+    print(f"Report: {folder}")
+
+
+def _list(args: argparse.Namespace) -> None:
+    from affect.engine.files import local_folder
+    from affect.engine.store import MARKER, Store
+
+    folder = local_folder(args.uri)
+    studies = sorted(path.parent for path in folder.glob(f"*/{MARKER}"))
+    if not studies:
+        raise UserError(f"{folder}: no results here.")
+    table = Table("study", "corpus", "system", "labels", "status", "trials")
+    columns = ["trial", "corpus", "system", "label_fraction", "status"]
+    for path in studies:
+        rows = Store.at(str(path)).trials(columns)
+        counts = rows.groupby(columns[1:], observed=True)["trial"].nunique()
+        for (corpus, system, fraction, status), count in counts.items():
+            table.add_row(path.name, corpus, system, f"{fraction:.4g}", status, str(count))
+    Console().print(table)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from affect.engine.store import Store
+
+    goal = Path(args.csv)
+    if goal.exists():
+        raise UserError(f"{goal}: exists already; nothing was overwritten.")
+    rows = Store.at(args.results).trials()
+    rows.sort_values(["corpus", "label_fraction", "system", "trial", "partition", "target"]).to_csv(goal, index=False)
+    print(f"{len(rows)} rows in {goal}")

@@ -1,0 +1,241 @@
+"""The command line of a study script: `main(STUDY)` fixes the open choices, runs what is missing, writes the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from affect.data.corpus import Corpus
+from affect.data.task import labelled_count
+from affect.engine.evidence import evidence
+from affect.engine.executors import Executor, Inline, local_slots
+from affect.engine.plan import plan, task_spec
+from affect.engine.preview import preview
+from affect.engine.progress import display, duration
+from affect.engine.provenance import provenance
+from affect.engine.run import PLANNED, Summary, run
+from affect.engine.store import Store
+from affect.engine.work import Workplace, open_task
+from affect.errors import UserError
+from affect.study import Resolved, Row, Study
+from affect.systems import get_system
+
+COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
+
+EPILOG = """\
+examples:
+  %(prog)s                                    the demo: minutes, on a corpus that comes with the project
+  %(prog)s --plan                             what would run, for how long, and what the seeds can resolve
+  %(prog)s --corpus corpora/qcc --label-fraction 1.0 0.1 0.02 --seeds 10
+  %(prog)s --systems STL MTL --set learning_rate=5e-4 --set epochs=50
+  %(prog)s --scale full --max-minutes 60      as far as an hour goes; run it again to go on
+  %(prog)s --address ray-head:6379 --results /shared/results    on a Ray cluster
+
+Results are added to RESULTS/<study>; the same command goes on where it was stopped, however it was stopped.
+Exit status: 0 complete, 1 some trials failed, 2 a mistake in the input, 3 stopped by --max-minutes with work left.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(study: Study, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run `study` as a program: never returns."""
+    args = _parser(study).parse_args(argv)
+    sys.exit(guarded(lambda: _main(study, args), _parser(study).prog))
+
+
+def guarded(action, prog: str) -> int:  # type: ignore[no-untyped-def]
+    """`action()` as an exit status: a `UserError` becomes its sentence on stderr."""
+    try:
+        return int(action())
+    except UserError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; what was finished is kept, and the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser(study: Study) -> Parser:
+    parser = Parser(description=study.title, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add, names = parser.add_argument, list(study.scales)
+    group = parser.add_argument_group("what is run")
+    add = group.add_argument
+    add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
+    add("--scale", choices=names, default=names[0], help="demo answers in minutes, full is the paper's size")
+    add("--label-fraction", type=float, nargs="+", default=[1.0], metavar="F", help="share of training labels kept")
+    add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
+    add("--systems", nargs="+", metavar="NAME", help="some of the study's systems only")
+    add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
+    add("--protocol", choices=study.protocols, default=study.protocols[0], help="whose partitions")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyperparameter, in every system that has it",
+    )
+    group = parser.add_argument_group("how it is run")
+    add = group.add_argument
+    add("--plan", action="store_true", help="print what would run and what it can show, and stop")
+    add("--max-minutes", type=float, metavar="M", help="start nothing that would end later, stop at M minutes")
+    add("--executor", choices=("ray", "inline"), default="ray", help="all cores or GPUs, or this process alone")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
+    add("--address", help="join the Ray cluster at this address; its nodes must see the corpus at the same path")
+    group = parser.add_argument_group("where it goes")
+    add = group.add_argument
+    add("--results", default="results", metavar="URI", help="folder of result folders; default: results")
+    add("--reports", default="reports", metavar="DIR", help="folder of report folders; default: reports")
+    return parser
+
+
+def _main(study: Study, args: argparse.Namespace) -> int:
+    console = Console(stderr=False, soft_wrap=not sys.stdout.isatty())
+    resolved, corpus = resolve(study, args)
+    store = Store(args.results, study.name)
+    slots = 1 if args.executor == "inline" else local_slots(resolved.device)
+    if args.plan:
+        preview(resolved, store, slots, console)
+        return COMPLETE
+    summary = _run(resolved, store, corpus, args, console)
+    folder = write_report(resolved, store, Path(args.reports), console)
+    return _verdict(summary, store, folder, console)
+
+
+def resolve(study: Study, args: argparse.Namespace) -> tuple[Resolved, Corpus]:
+    """Fix every open choice, and find every mistake, before anything is written."""
+    from affect.data.readers import find_corpus
+
+    scale = study.scales[args.scale]
+    seeds = scale.seeds if args.seeds is None else args.seeds
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: at least one seed is needed.")
+    if args.max_minutes is not None and not args.max_minutes > 0:
+        raise UserError(f"--max-minutes {args.max_minutes:g}: must be above zero.")
+    rows = _rows(scale.rows, args.systems)
+    overrides = _overrides(rows, args.set)
+    device = _device(args.device, args.address)
+    corpus = find_corpus(args.corpus or scale.corpus)
+    facts = corpus.facts(args.protocol)
+    fractions = tuple(dict.fromkeys(args.label_fraction))
+    for target in study.targets:
+        if target not in corpus.manifest.targets:
+            raise UserError(
+                f"{corpus.folder}: unknown target {target}; the corpus has {', '.join(corpus.manifest.targets)}."
+            )
+    for fraction in fractions:
+        labelled_count(facts.rows["train"], fraction)
+    resolved = Resolved(
+        study=study,
+        scale=args.scale,
+        corpus=facts,
+        rows=rows,
+        label_fractions=fractions,
+        seeds=seeds,
+        selection_seeds=min(scale.selection_seeds, seeds),
+        preset=args.preset,
+        protocol=args.protocol,
+        overrides=overrides,
+        device=device,
+    )
+    for fraction in fractions:
+        open_task(str(corpus.folder.resolve()), task_spec(resolved, fraction))
+    return resolved, corpus
+
+
+def _rows(rows: tuple[Row, ...], names: Sequence[str] | None) -> tuple[Row, ...]:
+    if names is None:
+        return rows
+    known = [row.system for row in rows]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--systems {name}: unknown system; this study has {', '.join(known)}.")
+    return tuple(row for row in rows if row.system in names)
+
+
+def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | int | str]:
+    known = {
+        name: (system.name, hp)
+        for system in (get_system(row.system) for row in reversed(rows))
+        for name, hp in system.hyperparameters.items()
+    }
+    overrides = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not value:
+            raise UserError(f"--set {pair}: write NAME=VALUE, as in --set learning_rate=5e-4.")
+        if name not in known:
+            raise UserError(f"--set {pair}: no chosen system has a {name}; there is {', '.join(sorted(known))}.")
+        system, hyperparameter = known[name]
+        overrides[name] = hyperparameter.parse(name, value, system)
+    return overrides
+
+
+def _device(wanted: str, address: str | None) -> str:
+    import torch
+
+    here = torch.cuda.is_available()
+    if wanted == "cuda" and not here and not address:
+        raise UserError("--device cuda: torch finds no GPU on this machine.")
+    return ("cuda" if here else "cpu") if wanted == "auto" else wanted
+
+
+def _executor(resolved: Resolved, args: argparse.Namespace) -> Executor:
+    if args.executor == "inline":
+        return Inline()
+    from affect.engine.on_ray import OnRay
+
+    return OnRay(resolved.device, args.address)
+
+
+def _run(resolved: Resolved, store: Store, corpus: Corpus, args: argparse.Namespace, console: Console) -> Summary:
+    # Mistakes in settings show when planning; nothing exists on disk before that.
+    plan(resolved, store.trials(PLANNED))
+    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    with store.locked():
+        store.save_request(resolved)
+        console.print(resolved.corpus.banner, highlight=False, markup=False)
+        with display(console) as shown:
+            summary = run(resolved, store, _executor(resolved, args), place, shown, args.max_minutes)
+    for note in summary.plan.notes:
+        console.print(note, highlight=False, markup=False)
+    return summary
+
+
+def write_report(resolved: Resolved, store: Store, reports: Path, console: Console) -> Path:
+    """Build the report from what is stored, print its first table, and return its folder."""
+    from affect.report.build import build_report
+    from affect.report.evidence import Evidence
+
+    folder = reports / resolved.study.name
+    build_report(Evidence(resolved, **evidence(resolved, store)), folder)
+    for table in resolved.study.tables[:1]:
+        console.print((folder / f"{table.name}.md").read_text(encoding="utf-8"), highlight=False, markup=False)
+    return folder
+
+
+def _verdict(summary: Summary, store: Store, folder: Path, console: Console) -> int:
+    settled = len(summary.plan.trials) - len(summary.plan.pending)
+    say = f"{settled} trials in {store.folder}, {summary.trained} of them new ({duration(summary.seconds)})."
+    console.print(say, highlight=False, markup=False)
+    for trial, message in summary.failed:
+        line = f"failed: {trial.system}, labels {trial.task.label_fraction:g}, seed {trial.seed}: {message}"
+        console.print(line, highlight=False, markup=False)
+    console.print(f"Report: {folder}", highlight=False, markup=False)
+    if summary.failed:
+        console.print("Failed trials run again with the same command.")
+        return FAILED
+    if summary.left:
+        console.print(f"Stopped with at most {summary.left} trials left; the same command goes on.", highlight=False)
+        return UNFINISHED
+    return COMPLETE

@@ -1,0 +1,162 @@
+"""Checks of a sample table and of views. Each raises a `UserError` of one sentence: file, place and value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from affect.data.manifest import AS_PUBLISHED, LEAK_FREE, SCORED, UNKNOWN, Finding, TargetInfo
+from affect.errors import UserError
+
+SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "tr": "train",
+    "development": "development",
+    "develop": "development",
+    "dev": "development",
+    "devel": "development",
+    "validation": "development",
+    "valid": "development",
+    "val": "development",
+    "test": "test",
+    "test1": "test",
+    "testing": "test",
+    "unlabelled": "unlabelled",
+    "unlabeled": "unlabelled",
+}
+"""Common spellings of the partitions, in lower case."""
+
+
+def canonical_partition(value: object, file: str, column: str, row: object) -> str:
+    """`value` as one of `PARTITIONS`; `row` names the sample in the error."""
+    name = SPELLINGS.get(str(value).strip().lower())
+    if name is None:
+        raise UserError(
+            f"{file}: column {column}, row {shown(row)}: unknown partition {_show(value)}; "
+            "use train, development, test or unlabelled."
+        )
+    return name
+
+
+def canonical_partitions(values: Sequence[Any], file: str, column: str, ids: Sequence[Any]) -> list[str]:
+    """Every value as one of `PARTITIONS`."""
+    known: dict[Any, str] = {}
+    for value, row in zip(values, ids, strict=True):
+        if value not in known:
+            known[value] = canonical_partition(value, file, column, row)
+    return [known[value] for value in values]
+
+
+def check_ids(ids: Sequence[Any], file: str, column: str) -> None:
+    """Ids are there and occur once."""
+    first: dict[Any, int] = {}
+    for row, value in enumerate(ids, start=1):
+        if not isinstance(value, str) or not value:
+            raise UserError(f"{file}: column {column}, row {row}: the id is missing.")
+        if value in first:
+            raise UserError(f"{file}: column {column}: id {shown(value)} occurs in rows {first[value]} and {row}.")
+        first[value] = row
+
+
+def check_target(values: np.ndarray, ids: Sequence[Any], info: TargetInfo, file: str, column: str) -> None:
+    """Labels [N] lie on their scale; NaN means no label."""
+    if not (np.isfinite([info.low, info.high]).all() and info.low < info.high):
+        raise UserError(f"{file}: target {column} has the scale {info.low:g}..{info.high:g}, which is empty.")
+    wrong = np.flatnonzero(~np.isnan(values) & ~((values >= info.low) & (values <= info.high)))
+    if len(wrong):
+        raise UserError(
+            f"{file}: column {column}, row {shown(ids[wrong[0]])}: label {values[wrong[0]]:g} lies outside "
+            f"its scale {info.low:g}..{info.high:g}."
+        )
+
+
+def check_filled(partitions: np.ndarray, labelled: np.ndarray, file: str, column: str) -> None:
+    """Train, development and test each have a row that is `labelled` [N] for every target."""
+    for name in SCORED:
+        if not (partitions == name).any():
+            raise UserError(f"{file}: column {column}: partition {name} is empty.")
+        if not labelled[partitions == name].any():
+            raise UserError(f"{file}: column {column}: partition {name} has no labelled row.")
+
+
+def check_finite(block: np.ndarray, ids: Sequence[Any], file: str, view: str, columns: Sequence[str] = ()) -> None:
+    """A block of a view, rows `ids`, is finite. `columns` names its columns, counted from 0 otherwise."""
+    # Two infinities of either sign, or a NaN, keep the sum from being finite; a finite sum needs no second look.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(block.sum(dtype=np.float64)):
+            return
+    wrong = np.argwhere(~np.isfinite(block))
+    if len(wrong):
+        row, *place = wrong[0]
+        name = columns[place[0]] if len(place) == 1 and columns else ",".join(map(str, place))
+        value = block[tuple(wrong[0])]
+        raise UserError(
+            f"{file}: view {view}, row {shown(ids[row])}, column {name}: the feature is {value}, not finite."
+        )
+
+
+def straddling(groups: np.ndarray, partitions: np.ndarray) -> dict[str, tuple[str, ...]]:
+    """Groups that lie in two or more scored partitions → those partitions. Rows without a group are left out."""
+    frame = pd.DataFrame({"group": groups, "partition": partitions}).dropna()
+    frame = frame[frame["partition"].isin(SCORED)].drop_duplicates()
+    found: dict[str, tuple[str, ...]] = {}
+    for group, rows in frame[frame.duplicated("group", keep=False)].groupby("group", sort=True):
+        present = set(rows["partition"])
+        found[str(group)] = tuple(name for name in SCORED if name in present)
+    return found
+
+
+def check_leak_free(groups: np.ndarray, partitions: np.ndarray, kind: str, file: str, column: str) -> None:
+    """No group lies in two scored partitions."""
+    for group, names in straddling(groups, partitions).items():
+        raise UserError(
+            f"{file}: column {column}: {kind} {_show(group)} lies in {' and '.join(names)}, "
+            f"so protocol {LEAK_FREE} is refused."
+        )
+
+
+def findings(samples: pd.DataFrame, groups: str, protocols: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Caveats of each protocol: groups unknown or shared between partitions, texts that recur across them."""
+    found = []
+    for protocol, column in protocols.items():
+        partitions = samples[column].to_numpy(object)
+        scored = np.isin(partitions.astype(str), SCORED)
+        if groups == UNKNOWN:
+            sentence = "Groups are unknown: rows of one speaker or recording may lie in several partitions."
+            found.append(Finding(protocol, "groups_unknown", sentence))
+        elif protocol == AS_PUBLISHED:
+            apart = straddling(samples["group"].to_numpy(object), partitions)
+            total = samples["group"][scored].nunique()
+            if apart:
+                first, names = next(iter(apart.items()))
+                sentence = (
+                    f"{len(apart)} of {total} groups ({groups}) lie in two or more of train, development and test; "
+                    f"{_show(first)} lies in {', '.join(names)}."
+                )
+                found.append(Finding(protocol, "groups_straddle", sentence))
+        if "text" in samples.columns:
+            count = len(straddling(samples["text"].map(plain_text).to_numpy(object), partitions))
+            if count:
+                sentence = f"{count} texts recur in two or more of train, development and test."
+                found.append(Finding(protocol, "texts_recur", sentence))
+    return tuple(found)
+
+
+def plain_text(text: object) -> str | None:
+    """`text` in lower case with single blanks: what counts as the same text. None when there is none."""
+    return " ".join(text.lower().split()) or None if isinstance(text, str) else None
+
+
+def shown(value: object) -> str:
+    """The id of a row as it appears in a sentence: as it is where that is one short printable word, else quoted."""
+    text = str(value)
+    return text if text and text.isprintable() and " " not in text and len(text) <= 60 else _show(value)
+
+
+def _show(value: object) -> str:
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")

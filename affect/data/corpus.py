@@ -1,0 +1,192 @@
+"""A corpus on disk: opened by its manifest alone; samples on first use; views as memory maps, shared by all workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from affect.data.checks import check_leak_free
+from affect.data.manifest import (
+    AS_PUBLISHED,
+    FORMAT,
+    LEAK_FREE,
+    MANIFEST,
+    PARTITIONS,
+    PROTOCOLS,
+    SAMPLES,
+    UNKNOWN,
+    Finding,
+    Manifest,
+    TargetInfo,
+    ViewInfo,
+)
+from affect.errors import UserError
+from affect.study import CorpusFacts
+
+__all__ = [
+    "AS_PUBLISHED",
+    "FORMAT",
+    "LEAK_FREE",
+    "PARTITIONS",
+    "PROTOCOLS",
+    "UNKNOWN",
+    "Corpus",
+    "Finding",
+    "Manifest",
+    "TargetInfo",
+    "ViewInfo",
+    "open_corpus",
+]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Named arrays (`views`), a sample table and a manifest, in one folder."""
+
+    folder: Path
+    manifest: Manifest
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker reads what it needs itself: the sample table never travels.
+        return Corpus, (self.folder, self.manifest)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The sample table, [N] rows: id, subject, group, partition columns, targets, text where there is one."""
+        file = self.folder / SAMPLES
+        try:
+            samples = pd.read_parquet(file)
+        except FileNotFoundError:
+            raise UserError(f"{file}: the sample table is missing.") from None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise UserError(f"{file}: not a readable Parquet file ({str(error).splitlines()[0]}).") from None
+        if len(samples) != self.manifest.rows:
+            raise UserError(f"{file}: has {len(samples)} rows but the manifest says {self.manifest.rows}.")
+        needed = ["id", "subject", "group", *self.manifest.protocols.values(), *self.manifest.targets]
+        for column in needed:
+            if column not in samples.columns:
+                raise UserError(f"{file}: column {column} is missing.")
+        return samples
+
+    def view(self, name: str, protocol: str = "") -> np.memmap:
+        """View `name` as a read-only memory map [N, ...], after its file is compared with the manifest.
+
+        With `protocol`, a view that was fitted on another protocol's training rows is refused.
+        """
+        info = self.manifest.views.get(name)
+        if info is None:
+            raise UserError(f"{self.folder}: unknown view {name}; the corpus has {', '.join(self.manifest.views)}.")
+        if protocol and info.protocol not in ("", protocol):
+            raise UserError(
+                f"{self.folder}: view {name} was fitted on the training rows of protocol {info.protocol}, "
+                f"so protocol {protocol} must not use it."
+            )
+        file = self.folder / info.file
+        shape, dtype, offset = _header(file)
+        if shape != info.shape or dtype != np.dtype(info.dtype):
+            raise UserError(
+                f"{file}: view {name} holds {dtype} {list(shape)} but the manifest says "
+                f"{info.dtype} {list(info.shape)}."
+            )
+        expected = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        size = file.stat().st_size
+        if size != expected:
+            kind = "truncated" if size < expected else "too long"
+            raise UserError(f"{file}: view {name} is {kind}: {size} bytes where {expected} are due.")
+        return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+    def partition(self, protocol: str) -> np.ndarray:
+        """[N] partition names under `protocol`; `leak_free` is refused where it cannot be had."""
+        column = self.manifest.protocols.get(protocol)
+        if protocol == LEAK_FREE:
+            self._refuse_leaks(column)
+        if column is None:
+            raise UserError(
+                f"{self.folder}: protocol {protocol} is not offered; there is {', '.join(self.manifest.protocols)}."
+            )
+        names = self.samples[column].to_numpy(dtype=str)
+        unknown = np.flatnonzero(~np.isin(names, PARTITIONS))
+        if len(unknown):
+            raise UserError(
+                f"{self.folder / SAMPLES}: column {column}, row {self.samples['id'].iloc[unknown[0]]}: "
+                f"unknown partition {str(names[unknown[0]])!r}."
+            )
+        return names
+
+    def _refuse_leaks(self, column: str | None) -> None:
+        if self.manifest.groups == UNKNOWN:
+            raise UserError(
+                f"{self.folder}: groups are unknown, so protocol {LEAK_FREE} cannot be had; use {AS_PUBLISHED}."
+            )
+        # Where no leak-free partition is offered, the published one tells the reason.
+        column = column or self.manifest.protocols.get(AS_PUBLISHED)
+        if column is not None:
+            groups = self.samples["group"].to_numpy(object)
+            partitions = self.samples[column].to_numpy(object)
+            check_leak_free(groups, partitions, self.manifest.groups, str(self.folder / SAMPLES), column)
+
+    def default_view(self, protocol: str) -> str:
+        """The first view that `protocol` may use."""
+        for name, info in self.manifest.views.items():
+            if info.protocol in ("", protocol):
+                return name
+        raise UserError(f"{self.folder}: no view belongs to protocol {protocol}.")
+
+    def facts(self, protocol: str) -> CorpusFacts:
+        """What planning and reports need, under `protocol`. Reads the sample table, no view."""
+        partition = self.partition(protocol)
+        labelled = self.samples[list(self.manifest.targets)].notna().all(axis=1).to_numpy()
+        rows = {}
+        for name in PARTITIONS:
+            inside = partition == name
+            rows[name] = int((inside if name == "unlabelled" else inside & labelled).sum())
+        view = self.default_view(protocol)
+        return CorpusFacts(
+            name=self.manifest.name,
+            title=self.manifest.title,
+            banner=self.manifest.banner,
+            fingerprint=self.manifest.fingerprint,
+            synthetic=self.manifest.synthetic,
+            groups=self.manifest.groups,
+            view=view,
+            width=int(np.prod(self.manifest.views[view].shape[1:], dtype=np.int64)),
+            has_text="text" in self.samples.columns,
+            rows=rows,
+            findings=tuple(found.sentence for found in self.manifest.findings if found.protocol == protocol),
+        )
+
+
+def open_corpus(path: str | Path) -> Corpus:
+    """The corpus in the folder `path`. Reads the manifest only, whatever the size of the arrays."""
+    folder = Path(path)
+    file = folder / MANIFEST
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder}: no corpus here ({MANIFEST} is missing).") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}).") from None
+    return Corpus(folder, Manifest.from_json(text, file))
+
+
+def _header(file: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape, dtype and offset of the data of an .npy file in C order."""
+    try:
+        with file.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            offset = stream.tell()
+    except FileNotFoundError:
+        raise UserError(f"{file}: the view's file is missing.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not a readable .npy file ({str(error).splitlines()[0]}).") from None
+    if fortran or dtype.hasobject:
+        raise UserError(f"{file}: holds {dtype} in {'Fortran' if fortran else 'C'} order, which no view does.")
+    return shape, dtype, offset

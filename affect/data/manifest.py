@@ -1,0 +1,175 @@
+"""The manifest of a corpus: what a folder holds, without its arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from affect.errors import UserError
+
+FORMAT = 1
+"""Version of the corpus format; a reader refuses newer ones."""
+MANIFEST = "manifest.json"
+SAMPLES = "samples.parquet"
+PARTITIONS = ("train", "development", "test", "unlabelled")
+SCORED = PARTITIONS[:3]
+"""Partitions that carry labels, between which a group may not be shared."""
+AS_PUBLISHED = "as_published"
+LEAK_FREE = "leak_free"
+PROTOCOLS = (AS_PUBLISHED, LEAK_FREE)
+UNKNOWN = "unknown"
+"""`groups` of a corpus that does not say what its rows share."""
+
+
+@dataclass(frozen=True)
+class ViewInfo:
+    """One array of the corpus: `file` (relative to the folder) holds `shape` of `dtype`, row i is sample i."""
+
+    file: str
+    shape: tuple[int, ...]
+    dtype: str
+    features: str
+    """What the columns are, in words."""
+    protocol: str = ""
+    """Protocol on whose training rows the view was fitted; empty for views that were fitted on nothing."""
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """A target and its scale, ends included."""
+
+    low: float
+    high: float
+    kind: str = "continuous"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A caveat that was found in the data when the corpus was written, for one protocol."""
+
+    protocol: str
+    kind: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a corpus but its samples and arrays. `views` are in order of preference."""
+
+    format: int
+    name: str
+    title: str
+    banner: str
+    synthetic: bool
+    source: str
+    licence: str
+    rows: int
+    views: Mapping[str, ViewInfo]
+    targets: Mapping[str, TargetInfo]
+    groups: str
+    """What the group column is (`speaker`, `document`, ...) or `unknown`."""
+    protocols: Mapping[str, str]
+    """Protocol → column of the sample table that holds its partition."""
+    findings: tuple[Finding, ...]
+    fingerprint: str
+    """SHA-256 of the contents, 64 hexadecimal digits."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, file: Path) -> Manifest:
+        """Parse `text`, naming `file` in the `UserError` that refuses what is malformed or newer."""
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{file}: not JSON ({error}).") from None
+        if not isinstance(raw, dict):
+            raise UserError(f"{file}: expected an object, found {type(raw).__name__}.")
+        version = raw.get("format")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise UserError(f"{file}: key format holds {version!r}, not a version number.")
+        if version > FORMAT:
+            raise UserError(f"{file}: format {version} is newer than this affect reads ({FORMAT}); update affect.")
+        _keys(raw, cls, file, "")
+        for key in ("name", "title", "banner", "source", "licence", "groups", "fingerprint"):
+            _check(raw, key, str, file)
+        _check(raw, "synthetic", bool, file)
+        _check(raw, "rows", int, file)
+        views = {name: _view(item, file, f"views.{name}") for name, item in _object(raw, "views", file).items()}
+        targets = {name: _target(item, file, f"targets.{name}") for name, item in _object(raw, "targets", file).items()}
+        protocols = _object(raw, "protocols", file)
+        for name in protocols:
+            if name not in PROTOCOLS:
+                raise UserError(f"{file}: unknown protocol {name}; there are {', '.join(PROTOCOLS)}.")
+            _check(protocols, name, str, file, "protocols.")
+        for empty in ("views", "targets", "protocols"):
+            if not raw[empty]:
+                raise UserError(f"{file}: key {empty} is empty.")
+        for name, view in views.items():
+            if not view.shape or view.shape[0] != raw["rows"]:
+                raise UserError(
+                    f"{file}: view {name} has shape {list(view.shape)} but the corpus has {raw['rows']} rows."
+                )
+        _check(raw, "findings", list, file)
+        findings = tuple(_finding(item, file, f"findings.{i}") for i, item in enumerate(raw["findings"]))
+        return cls(**{**raw, "views": views, "targets": targets, "protocols": protocols, "findings": findings})
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _keys(raw: Any, cls: type, file: Path, place: str) -> None:
+    where = f"{place} " if place else ""
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: {where}is not an object but {raw!r}.")
+    known = [field.name for field in fields(cls)]
+    for key in raw:
+        if key not in known:
+            raise UserError(f"{file}: {where}has the unknown key {key!r}.")
+    for key in known:
+        if key not in raw:
+            raise UserError(f"{file}: {where}lacks the key {key}.")
+
+
+def _check(raw: Mapping[str, Any], key: str, kind: type, file: Path, place: str = "") -> None:
+    if not _is(raw[key], kind):
+        raise UserError(f"{file}: key {place}{key} holds {raw[key]!r}, which is no {kind.__name__}.")
+
+
+def _object(raw: Mapping[str, Any], key: str, file: Path) -> dict[str, Any]:
+    _check(raw, key, dict, file)
+    return dict(raw[key])
+
+
+def _view(item: Any, file: Path, place: str) -> ViewInfo:
+    _keys(item, ViewInfo, file, place)
+    for key in ("file", "dtype", "features", "protocol"):
+        _check(item, key, str, file, f"{place}.")
+    path = PurePosixPath(item["file"])
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{file}: key {place}.file points outside the corpus: {item['file']}.")
+    shape = item["shape"]
+    if not isinstance(shape, list) or not all(_is(n, int) and n >= 0 for n in shape):
+        raise UserError(f"{file}: key {place}.shape holds {shape!r}, which is no shape.")
+    return ViewInfo(**{**item, "shape": tuple(shape)})
+
+
+def _target(item: Any, file: Path, place: str) -> TargetInfo:
+    _keys(item, TargetInfo, file, place)
+    for key in ("low", "high"):
+        if not _is(item[key], int) and not _is(item[key], float):
+            raise UserError(f"{file}: key {place}.{key} holds {item[key]!r}, which is no number.")
+    _check(item, "kind", str, file, f"{place}.")
+    return TargetInfo(float(item["low"]), float(item["high"]), item["kind"])
+
+
+def _finding(item: Any, file: Path, place: str) -> Finding:
+    _keys(item, Finding, file, place)
+    for key in ("protocol", "kind", "sentence"):
+        _check(item, key, str, file, f"{place}.")
+    return Finding(**item)

@@ -1,0 +1,107 @@
+"""The readers behind `affect prepare`, and the corpora that `affect corpora` and `--corpus` find."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from affect.data import emobank, qcc, table, twin
+from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, open_corpus
+from affect.data.manifest import MANIFEST
+from affect.errors import UserError
+
+READERS: dict[str, ModuleType] = {"table": table, "qcc": qcc, "emobank": emobank, "twin": twin}
+"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus`."""
+CORPORA = Path("corpora")
+
+
+def add_prepare_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command `prepare` to argparse's subparsers; its `action(args)` writes a corpus and returns 0."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "prepare",
+        help="turn data into a corpus folder",
+        description="Turn data into a corpus folder. Each reader has its own --help.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n" + "\n".join(f"  {module.EXAMPLE}" for module in READERS.values()),
+    )
+    readers = parser.add_subparsers(dest="reader", required=True, metavar="READER")
+    for name, module in READERS.items():
+        reader = readers.add_parser(
+            name, help=module.HELP, description=f"{module.HELP}. {module.DETAIL}", epilog=f"example: {module.EXAMPLE}"
+        )
+        module.add_arguments(reader)
+        reader.add_argument("--overwrite", action="store_true", help="replace the corpus in that folder")
+        reader.set_defaults(action=run_prepare)
+    return parser
+
+
+def add_corpora_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command `corpora` to argparse's subparsers; its `action(args)` prints what there is and returns 0."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "corpora",
+        help="list corpora with their rows, views, targets and findings",
+        description="List the corpora in a folder, or describe the one that the folder is.",
+        epilog="example: affect corpora corpora/qcc",
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=CORPORA, help="(%(default)s)")
+    parser.set_defaults(action=run_corpora)
+    return parser
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    print(describe(READERS[args.reader].prepare(args)))
+    return 0
+
+
+def run_corpora(args: argparse.Namespace) -> int:
+    folder: Path = args.folder
+    single = (folder / MANIFEST).is_file()
+    for corpus in [open_corpus(folder)] if single else list_corpora(folder):
+        print(describe(corpus), end="\n\n")
+    if not single:
+        print(f"Made when first named: {', '.join(twin.NAMES)}.")
+    return 0
+
+
+def list_corpora(folder: Path = CORPORA) -> list[Corpus]:
+    """The corpora in the sub-folders of `folder`, by name; none when it does not exist."""
+    return [open_corpus(file.parent) for file in sorted(folder.glob(f"[!.]*/{MANIFEST}"))]
+
+
+def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
+    """A corpus by its folder, by its name under `root`, or an embedded twin (made under `root` when absent)."""
+    for folder in (Path(name_or_folder), root / name_or_folder):
+        if (folder / MANIFEST).is_file():
+            return open_corpus(folder)
+    if name_or_folder in twin.NAMES:
+        return twin.ensure_twin(name_or_folder, root / name_or_folder)
+    there = [*(corpus.folder.name for corpus in list_corpora(root)), *twin.NAMES]
+    raise UserError(
+        f"{name_or_folder}: unknown corpus; there are {', '.join(dict.fromkeys(there))}, "
+        "and any folder written by affect prepare."
+    )
+
+
+def describe(corpus: Corpus) -> str:
+    """Some lines about a corpus: rows by partition and protocol, views, targets, groups, findings, fingerprint."""
+    manifest = corpus.manifest
+    lines = [f"{manifest.name}  ({corpus.folder})", f"  {manifest.banner}", f"  title        {manifest.title}"]
+    for protocol, column in manifest.protocols.items():
+        counts = corpus.samples[column].value_counts()
+        rows = ", ".join(f"{counts[name]:,} {name}" for name in PARTITIONS if name in counts)
+        lines.append(f"  {protocol:<12} {rows}")
+    for name, view in manifest.views.items():
+        only = f" (for {view.protocol})" if view.protocol else ""
+        lines.append(f"  view         {name} {' x '.join(map(str, view.shape))}: {view.features}{only}")
+    for name, target in manifest.targets.items():
+        lines.append(f"  target       {name} on {target.low:g}..{target.high:g}")
+    lines.append(f"  groups       {manifest.groups}")
+    for found in manifest.findings:
+        lines.append(
+            f"  finding      {'' if found.protocol == AS_PUBLISHED else found.protocol + ': '}{found.sentence}"
+        )
+    lines += [f"  source       {manifest.source}", f"  licence      {manifest.licence}"]
+    lines.append(f"  fingerprint  {manifest.fingerprint[:12]}")
+    return "\n".join(lines)

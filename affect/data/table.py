@@ -1,0 +1,193 @@
+"""`affect prepare table`: a corpus from anyone's sample table (CSV, TSV, Parquet) and arrays."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from affect.data import checks
+from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, TargetInfo
+from affect.data.tabular import Table, open_table, read_array
+from affect.data.writer import ViewSource, array_view, refuse_existing, write_corpus
+from affect.errors import UserError
+
+HELP = "your own table (CSV, TSV, Parquet) and arrays (columns of it, or NPY, CSV, TSV, Parquet files)"
+EXAMPLE = (
+    "affect prepare table --samples clips.csv --id clip --partition split --group speaker "
+    "--target arousal=act:1:7 valence=val:1:7 --view hld=columns:f_* --out corpora/mine"
+)
+DETAIL = (
+    "Partitions may be spelt Train, Development, Validation, dev, val, Test, Test1, unlabelled, ...; an empty target "
+    "cell is a row without that label. A view is NAME=FILE (.npy in the order of the table; .csv, .tsv or .parquet "
+    "matched by the id column where the file has one, by order otherwise) or NAME=columns:PATTERN[,PATTERN...] of the "
+    "table itself. Protocol leak_free is offered when a group column is named and no group lies in two of train, "
+    "development and test."
+)
+COLUMNS = "columns:"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--samples", type=Path, required=True, metavar="FILE", help="the sample table, with a header")
+    parser.add_argument("--id", required=True, metavar="COL", help="column of unique ids")
+    parser.add_argument("--partition", required=True, metavar="COL", help="column of the released partition")
+    parser.add_argument("--partition-leak-free", metavar="COL", help="column of another partition no group straddles")
+    parser.add_argument("--subject", metavar="COL", help="column that says whose sample it is")
+    parser.add_argument("--group", metavar="COL", help="column of what must stay on one side (speaker, recording, ...)")
+    parser.add_argument("--group-kind", default="speaker", metavar="WORD", help="what a group is (%(default)s)")
+    parser.add_argument("--text", metavar="COL", help="column of the spoken or written words")
+    parser.add_argument(
+        "--target", nargs="+", action="extend", required=True, metavar="NAME=COL:LOW:HIGH", help="target and its scale"
+    )
+    parser.add_argument(
+        "--view", nargs="+", action="extend", required=True, metavar="NAME=SOURCE", help="a file or columns:PATTERN"
+    )
+    parser.add_argument("--name", help="name of the corpus (that of the folder)")
+    parser.add_argument("--title", help="title in reports (the name)")
+    parser.add_argument("--source", default="not stated", help="where the data come from")
+    parser.add_argument("--licence", default="not stated", help="terms of the data")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write")
+
+
+def prepare(args: argparse.Namespace) -> Corpus:
+    """Write the corpus `args.out`; `UserError` names the file, row or column and value at fault."""
+    refuse_existing(args.out, args.overwrite)
+    table = open_table(args.samples)
+    targets = dict(parse_target(text) for text in args.target)
+    sources = dict(_pair(text, "--view", "NAME=SOURCE") for text in args.view)
+    stored = {
+        "id": args.id,
+        "subject": args.subject,
+        "group": args.group,
+        "partition": args.partition,
+        "partition_leak_free": args.partition_leak_free,
+        "text": args.text,
+    }
+    called = {name: table.need(column) for name, column in stored.items() if column is not None}
+    cells = table.strings(list(called.values()))
+    ids = cells[args.id]
+    checks.check_ids(ids, str(args.samples), args.id)
+    samples = pd.DataFrame({name: cells[column] for name, column in called.items()})
+    for target, (column, _) in targets.items():
+        if target in stored:
+            raise UserError(f"--target {target}: this name is taken by a column of the sample table.")
+        called[target] = table.need(column)
+        samples[target] = table.column_floats(column, ids)
+    groups = args.group_kind if args.group else UNKNOWN
+    name = args.name or args.out.name
+    title = args.title or name
+    return write_corpus(
+        args.out,
+        name=name,
+        title=title,
+        banner=f"{name}: {title}" + ("; groups unknown" if groups == UNKNOWN else ""),
+        synthetic=False,
+        source=args.source,
+        licence=args.licence,
+        samples=samples,
+        targets={target: info for target, (_, info) in targets.items()},
+        groups=groups,
+        protocols=_protocols(samples, groups, str(args.samples), called),
+        views={view: _view(view, source, table, ids, called) for view, source in sources.items()},
+        samples_file=str(args.samples),
+        called=called,
+        overwrite=args.overwrite,
+    )
+
+
+def parse_target(text: str) -> tuple[str, tuple[str, TargetInfo]]:
+    """`NAME=COL:LOW:HIGH` → name, (column, scale)."""
+    name, rest = _pair(text, "--target", "NAME=COL:LOW:HIGH")
+    parts = rest.rsplit(":", 2)
+    try:
+        column, low, high = parts[0], float(parts[1]), float(parts[2])
+    except (IndexError, ValueError):
+        raise UserError(f"--target {text}: expected NAME=COL:LOW:HIGH, such as arousal=act:1:7.") from None
+    if not (column and np.isfinite([low, high]).all() and low < high):
+        raise UserError(f"--target {text}: the scale {low:g}..{high:g} is empty.")
+    return name, (column, TargetInfo(low, high))
+
+
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    name, sign, rest = text.partition("=")
+    if not (name and sign and rest):
+        raise UserError(f"{option} {text}: expected {form}.")
+    return name, rest
+
+
+def _protocols(samples: pd.DataFrame, groups: str, file: str, called: dict[str, str]) -> dict[str, str]:
+    """`as_published`, and `leak_free` where a column keeps its promise or was named for it."""
+    if "partition_leak_free" in samples:
+        return {AS_PUBLISHED: "partition", LEAK_FREE: "partition_leak_free"}
+    if groups == UNKNOWN:
+        return {AS_PUBLISHED: "partition"}
+    names = checks.canonical_partitions(
+        samples["partition"].tolist(), file, called["partition"], samples["id"].tolist()
+    )
+    known = [group or None for group in samples["group"]]
+    if checks.straddling(np.array(known, object), np.array(names, object)):
+        return {AS_PUBLISHED: "partition"}
+    return {AS_PUBLISHED: "partition", LEAK_FREE: "partition"}
+
+
+def _view(view: str, source: str, table: Table, ids: Sequence[str], called: dict[str, str]) -> ViewSource:
+    if source.startswith(COLUMNS):
+        columns = _matching(view, source.removeprefix(COLUMNS), table, called)
+        return _table_view(table, columns, ids, ids)
+    file = Path(source)
+    if file.suffix.lower() == ".npy":
+        return array_view(read_array(file), features=f"columns of {file.name}", file=source)
+    other = open_table(file)
+    key = called["id"]
+    columns = tuple(column for column in other.columns if column != key)
+    if not columns:
+        raise UserError(f"{file}: view {view} has no column of features.")
+    if key in other.columns:
+        return _table_view(other, columns, other.strings([key])[key], ids)
+    first = other.strings(columns[:1])[columns[0]]
+    if len(first) != len(ids):
+        raise UserError(f"{file}: view {view} has {len(first)} rows but {table.file} has {len(ids)}.")
+    return _table_view(other, columns, ids, ids)
+
+
+def _matching(view: str, patterns: str, table: Table, called: dict[str, str]) -> tuple[str, ...]:
+    """Columns of the table that match, in its order; those with another role are refused."""
+    roles = {column: name for name, column in called.items()}
+    wanted = patterns.split(",")
+    columns = tuple(column for column in table.columns if any(fnmatchcase(column, pattern) for pattern in wanted))
+    if not columns:
+        raise UserError(f"{table.file}: view {view}: no column matches {patterns}.")
+    for column in columns:
+        if column in roles:
+            raise UserError(f"{table.file}: view {view}: column {column} is the {roles[column]}, not a feature.")
+    return columns
+
+
+def _table_view(table: Table, columns: tuple[str, ...], found: Sequence[str], ids: Sequence[str]) -> ViewSource:
+    """Columns of a table whose rows are `found`, brought into the order `ids`."""
+    order = None
+    if list(found) != list(ids):
+        checks.check_ids(found, str(table.file), "id")
+        place = {sample: row for row, sample in enumerate(found)}
+        for sample in ids:
+            if sample not in place:
+                raise UserError(f"{table.file}: row {checks.shown(sample)} of the sample table is missing.")
+        known = set(ids)
+        for sample in found:
+            if sample not in known:
+                raise UserError(f"{table.file}: row {checks.shown(sample)} is not in the sample table.")
+        order = np.array([place[sample] for sample in ids])
+
+    def blocks() -> Iterator[np.ndarray]:
+        if order is None:
+            yield from table.numbers(columns, ids)
+        else:
+            yield np.concatenate(list(table.numbers(columns, found)))[order]
+
+    return ViewSource(
+        (len(ids), len(columns)), blocks, f"columns of {table.file.name}", file=str(table.file), columns=columns
+    )

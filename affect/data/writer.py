@@ -1,0 +1,251 @@
+"""Writing a corpus: checked, streamed into a hidden sibling folder, renamed when whole.
+
+Nothing under the final name exists before everything is valid and on disk; an error or a crash leaves no half corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from affect.data import checks
+from affect.data.corpus import Corpus, open_corpus
+from affect.data.manifest import (
+    FORMAT,
+    LEAK_FREE,
+    MANIFEST,
+    PROTOCOLS,
+    SAMPLES,
+    UNKNOWN,
+    Manifest,
+    TargetInfo,
+    ViewInfo,
+)
+from affect.data.staging import publish, staged, sync, sync_folder
+from affect.errors import UserError
+
+CHUNK_BYTES = 64 << 20
+"""Views in memory are written in pieces of about this size."""
+
+
+@dataclass(frozen=True)
+class ViewSource:
+    """A view to be written: its shape and the blocks of rows, in order, that make it up."""
+
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterable[np.ndarray]]
+    features: str
+    protocol: str = ""
+    file: str = ""
+    """Where the numbers come from, for errors."""
+    columns: tuple[str, ...] = ()
+
+
+def array_view(array: np.ndarray, features: str, protocol: str = "", file: str = "") -> ViewSource:
+    """A view from an array [N, ...] in memory or a memory map, cut into blocks of bounded size."""
+    row_bytes = max(1, 4 * math.prod(array.shape[1:]))
+    step = max(1, CHUNK_BYTES // row_bytes)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(array), step):
+            yield array[start : start + step]
+
+    return ViewSource(tuple(array.shape), blocks, features, protocol, file)
+
+
+def write_corpus(
+    folder: str | Path,
+    *,
+    name: str,
+    title: str,
+    banner: str,
+    synthetic: bool,
+    source: str,
+    licence: str,
+    samples: pd.DataFrame,
+    targets: Mapping[str, TargetInfo],
+    groups: str,
+    protocols: Mapping[str, str],
+    views: Mapping[str, ViewSource],
+    samples_file: str = SAMPLES,
+    called: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    """Write a corpus folder and open it.
+
+    `samples` [N] has the columns id, the partition columns of `protocols`, one per target (NaN: no label), and
+    optionally subject, group (empty or missing: unknown) and text. `samples_file` names the table in errors, and
+    `called` its columns where they have other names there. Memory stays bounded by the largest block of a view.
+    Raises `UserError`, having left nothing behind, when the folder exists (and is not to be overwritten, or is no
+    corpus) or when anything in the data is wrong.
+    """
+    folder = Path(folder)
+    refuse_existing(folder, overwrite)
+    table = check_samples(samples, targets, groups, protocols, samples_file, called or {})
+    if not views:
+        raise UserError(f"{folder}: a corpus needs at least one view.")
+    for view, given in views.items():
+        if not view.replace("_", "").replace("-", "").isalnum():
+            raise UserError(f"{folder}: {view!r} is no name for a view; use letters, digits, _ and -.")
+        where = given.file or str(folder)
+        if len(given.shape) < 2 or math.prod(given.shape[1:]) == 0:
+            raise UserError(f"{where}: view {view} has shape {list(given.shape)}; it needs rows and columns.")
+        if given.shape[0] != len(table):
+            raise UserError(f"{where}: view {view} has {given.shape[0]} rows but {samples_file} has {len(table)}.")
+    with staged(folder) as partial:
+        (partial / "views").mkdir()
+        ids = table["id"].tolist()
+        digests = {view: _write_view(partial, view, given, ids) for view, given in views.items()}
+        _write_samples(partial / SAMPLES, table)
+        infos = {v: ViewInfo(f"views/{v}.npy", g.shape, "float32", g.features, g.protocol) for v, g in views.items()}
+        manifest = Manifest(
+            format=FORMAT,
+            name=name,
+            title=title,
+            banner=banner,
+            synthetic=synthetic,
+            source=source,
+            licence=licence,
+            rows=len(table),
+            views=infos,
+            targets=dict(targets),
+            groups=groups,
+            protocols=dict(protocols),
+            findings=checks.findings(table, groups, protocols),
+            fingerprint=_fingerprint(table, infos, digests, targets, groups, protocols),
+        )
+        with (partial / MANIFEST).open("w", encoding="utf-8") as file:
+            file.write(manifest.to_json())
+            sync(file)
+        for inner in (partial / "views", partial):
+            sync_folder(inner)
+        publish(partial, folder, overwrite)
+    return open_corpus(folder)
+
+
+def refuse_existing(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that exists, unless it is a corpus to be overwritten."""
+    if folder.exists() and not overwrite:
+        raise UserError(f"{folder}: exists already; use --overwrite to replace it.")
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder}: exists and is no corpus ({MANIFEST} is missing), so it is not overwritten.")
+
+
+def check_samples(
+    samples: pd.DataFrame,
+    targets: Mapping[str, TargetInfo],
+    groups: str,
+    protocols: Mapping[str, str],
+    file: str,
+    called: Mapping[str, str],
+) -> pd.DataFrame:
+    """The sample table in its stored form (columns in order, strings and float64), after all its checks."""
+    if not targets:
+        raise UserError(f"{file}: a corpus needs at least one target.")
+    if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
+        raise UserError(
+            f"{file}: the protocols {', '.join(protocols) or 'given'} are not among {', '.join(PROTOCOLS)}."
+        )
+    partitions = list(dict.fromkeys(protocols.values()))
+    for column in ["id", *partitions, *targets, *([] if groups == UNKNOWN else ["group"])]:
+        if column not in samples.columns:
+            raise UserError(f"{file}: column {called.get(column, column)} is missing.")
+    ids = samples["id"].tolist()
+    checks.check_ids(ids, file, called.get("id", "id"))
+    columns: dict[str, Any] = {"id": ids}
+    for column in ("subject", "group"):
+        values = samples[column].tolist() if column in samples.columns else [None] * len(ids)
+        columns[column] = [None if pd.isna(value) or value == "" else str(value) for value in values]
+    for column in partitions:
+        columns[column] = checks.canonical_partitions(samples[column].tolist(), file, called.get(column, column), ids)
+    for target, info in targets.items():
+        columns[target] = samples[target].to_numpy(np.float64)
+        checks.check_target(columns[target], ids, info, file, called.get(target, target))
+    labelled = np.all([np.isfinite(columns[target]) for target in targets], axis=0)
+    for column in partitions:
+        checks.check_filled(np.array(columns[column], object), labelled, file, called.get(column, column))
+    if LEAK_FREE in protocols:
+        if groups == UNKNOWN:
+            raise UserError(f"{file}: groups are unknown, so protocol {LEAK_FREE} cannot be offered.")
+        column = protocols[LEAK_FREE]
+        group = np.array(columns["group"], object)
+        partition = np.array(columns[column], object)
+        checks.check_leak_free(group, partition, groups, file, called.get(column, column))
+    if "text" in samples.columns:
+        columns["text"] = ["" if pd.isna(value) else str(value) for value in samples["text"].tolist()]
+    return pd.DataFrame(columns)
+
+
+def _write_view(partial: Path, view: str, given: ViewSource, ids: Sequence[str]) -> str:
+    """Append the blocks to an .npy file as little-endian float32; return their SHA-256."""
+    digest = hashlib.sha256()
+    file = given.file or view
+    done = 0
+    with (partial / "views" / f"{view}.npy").open("wb") as out:
+        header = {"descr": "<f4", "fortran_order": False, "shape": given.shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        for block in given.blocks():
+            if done + len(block) > given.shape[0] or block.shape[1:] != given.shape[1:]:
+                raise UserError(
+                    f"{file}: view {view} brings a block {list(block.shape)} at row {done} of {list(given.shape)}."
+                )
+            checks.check_finite(block, ids[done : done + len(block)], file, view, given.columns)
+            with np.errstate(over="ignore"):
+                stored = np.ascontiguousarray(block, dtype="<f4")
+            if stored.dtype != block.dtype:
+                # A number beyond float32 becomes infinite only now.
+                checks.check_finite(stored, ids[done : done + len(block)], file, view, given.columns)
+            raw = stored.reshape(-1).view(np.uint8).data
+            digest.update(raw)
+            out.write(raw)
+            done += len(block)
+        if done != given.shape[0]:
+            raise UserError(f"{file}: view {view} ends after {done} of {given.shape[0]} rows.")
+        sync(out)
+    return digest.hexdigest()
+
+
+def _write_samples(path: Path, table: pd.DataFrame) -> None:
+    types = {c: pa.float64() if table[c].dtype == np.float64 else pa.string() for c in table.columns}
+    arrow = pa.table({c: pa.array(table[c].to_numpy(), t, from_pandas=True) for c, t in types.items()})
+    with path.open("wb") as out:
+        pq.write_table(arrow, out)
+        sync(out)
+
+
+def _fingerprint(
+    table: pd.DataFrame,
+    views: Mapping[str, ViewInfo],
+    digests: Mapping[str, str],
+    targets: Mapping[str, TargetInfo],
+    groups: str,
+    protocols: Mapping[str, str],
+) -> str:
+    """SHA-256 of all that a result can depend on; names, banners and provenance are left out."""
+    columns = {}
+    for column in table.columns:
+        values = table[column].to_numpy()
+        if values.dtype == np.float64:
+            values = np.where(np.isnan(values), np.nan, values).astype("<f8")
+            columns[column] = hashlib.sha256(values.tobytes()).hexdigest()
+        else:
+            text = json.dumps([v if isinstance(v, str) else None for v in values], separators=(",", ":"))
+            columns[column] = hashlib.sha256(text.encode()).hexdigest()
+    contents = {
+        "samples": columns,
+        "views": {name: [list(info.shape), info.dtype, info.protocol, digests[name]] for name, info in views.items()},
+        "targets": {name: asdict(info) for name, info in targets.items()},
+        "groups": groups,
+        "protocols": dict(protocols),
+    }
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,49 @@
+"""From a plan and the stored rows to the frames that a report is made of."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from affect.engine.plan import Plan, plan
+from affect.engine.store import Store
+from affect.study import Resolved
+
+CELL = ["system", "label_fraction", "target"]
+VALUES = ["partition", "seed", "value", "n", "epoch", "status"]
+
+
+def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
+    """`values`, `choices`, `expected` and `curves` of `resolved`, as `affect.report` wants them.
+
+    Only the trials behind a table's numbers are in them: what was run to choose a candidate is not, unless the
+    chosen one is refitted by the very same trial.
+    """
+    rows = store.trials(["trial", "pack", "partition", "target", "value", "n", "epoch", "status"])
+    wanted = plan(resolved, rows)
+    finals = _finals(wanted)
+    values = _plain(finals.merge(_plain(rows), on=["trial", "target"]))
+    curves = _plain(store.curves(values["pack"].unique()))
+    curves = finals.merge(curves, on=["trial", "target"])
+    return {
+        "values": values[[*CELL, *VALUES]].sort_values([*CELL, "partition", "seed"], ignore_index=True),
+        "choices": pd.DataFrame(
+            [(*key, dict(trials[0].settings)) for key, trials in wanted.finals.items()], columns=[*CELL, "settings"]
+        ),
+        "expected": pd.DataFrame(
+            [(*key, seed) for key, seeds in wanted.expected.items() for seed in seeds], columns=[*CELL, "seed"]
+        ),
+        "curves": curves[[*CELL, "partition", "seed", "epoch", "value"]].sort_values(
+            [*CELL, "partition", "seed", "epoch"], ignore_index=True
+        ),
+    }
+
+
+def _finals(wanted: Plan) -> pd.DataFrame:
+    """One row per number of a table and seed: the trial that it comes from."""
+    rows = [(*key, trial.seed, trial.id) for key, trials in wanted.finals.items() for trial in trials]
+    return pd.DataFrame(rows, columns=[*CELL, "seed", "trial"])
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Dictionary columns as strings: what is grouped later must not remember values that are no longer there."""
+    return frame.astype({name: "str" for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)})

@@ -1,0 +1,127 @@
+"""Where packs are trained. An executor takes packs and hands back outcomes; `Inline` trains in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from affect.engine.packs import Measure, Pack
+from affect.engine.work import PackResult, Probe, Workplace, measure, run_pack
+from affect.errors import UserError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a pack has no result: `user` (input to be mended), `memory`, `lost` (its worker died), or `error`."""
+
+    kind: Literal["user", "memory", "lost", "error"]
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    pack: Pack
+    result: PackResult | Failure
+
+
+Beat = Callable[[float], None]
+"""Called with the share of a pack that is done."""
+
+
+class Executor(Protocol):
+    """One contract for all executors: same trials, same rows."""
+
+    slots: int
+    """Packs trained at once, as far as is known."""
+
+    def start(self, place: Workplace, beat: Beat) -> None:
+        """Make workers ready for the packs of one run. An executor that trains in this process calls `beat` after
+        every epoch; it may raise `Interrupted`."""
+
+    def measure(self, probes: Sequence[Probe]) -> list[Measure]:
+        """Run the probes where packs are trained."""
+
+    @property
+    def free(self) -> int:
+        """How many packs would start at once if submitted now."""
+
+    def submit(self, pack: Pack) -> None:
+        """Start a pack on a free worker."""
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Outcomes that arrived, after at most about `seconds`; packs keep running."""
+
+    def close(self) -> None:
+        """Drop what still runs and let the workers go."""
+
+
+class Interrupted(Exception):
+    """Raised by a beat to drop the pack that is being trained in this process."""
+
+
+def attempt(pack: Pack, place: Workplace, report: Callable[[int, int], None]) -> PackResult | Failure:
+    """`run_pack` with its errors as values: what a worker sends back never raises on arrival."""
+    try:
+        return run_pack(pack, place, report)
+    except Interrupted:
+        raise
+    except UserError as error:
+        return Failure("user", str(error))
+    except Exception as error:
+        if out_of_memory(error):
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return Failure("memory", f"out of memory: {error}")
+        return Failure("error", f"{type(error).__name__}: {error}")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """torch reports a full device by type and a full host by text alone."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def local_slots(device: str) -> int:
+    """Workers that this machine has room for: one per core, or one per GPU."""
+    return torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0))
+
+
+class Inline:
+    """Trains packs one after another in this process."""
+
+    def __init__(self) -> None:
+        self.slots = 1
+        self._beat: Beat = lambda share: None
+        self._place: Workplace | None = None
+        self._pack: Pack | None = None
+
+    def start(self, place: Workplace, beat: Beat) -> None:
+        self._place, self._beat = place, beat
+
+    def measure(self, probes: Sequence[Probe]) -> list[Measure]:
+        return [measure(probe) for probe in probes]
+
+    @property
+    def free(self) -> int:
+        return int(self._pack is None)
+
+    def submit(self, pack: Pack) -> None:
+        self._pack = pack
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        if self._pack is None:
+            return []
+        assert self._place is not None
+        pack, self._pack = self._pack, None
+        try:
+            return [Outcome(pack, attempt(pack, self._place, lambda done, total: self._beat(done / total)))]
+        except Interrupted:
+            return []
+
+    def close(self) -> None:
+        self._pack = None

@@ -1,0 +1,211 @@
+"""Packs on Ray: resident actors, one per CPU share or GPU, on this machine or on a cluster.
+
+A call on a resident actor costs a third of a millisecond, where an actor per trial costs over a second. Errors travel
+as values, so a Ray exception means that a worker is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from affect.engine.executors import Beat, Failure, Outcome, attempt, local_slots
+from affect.engine.packs import Measure, Pack
+from affect.engine.work import PackResult, Probe, Workplace, measure
+from affect.errors import UserError
+
+LOCAL_STORE_BYTES = 512 * 1024**2
+"""Object store of a local Ray: only results pass through it. (A quarter of the machine would be taken otherwise.)"""
+PATIENCE = 120.0
+"""Seconds to wait for the first worker of all before asking whether there will ever be one."""
+
+
+STILLBORN = 5
+"""Workers in a row that end while starting before the run is given up."""
+
+
+class _Gone(Failure):
+    """A failure that took its worker with it."""
+
+
+class _Worker:
+    """What runs in an actor."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+
+    def ready(self) -> None:
+        return None
+
+    def train(self, pack: Pack) -> PackResult | Failure:
+        return attempt(pack, self.place, lambda done, total: None)
+
+    def measure(self, probe: Probe) -> Measure:
+        return measure(probe)
+
+
+class OnRay:
+    """Trains packs on Ray. Without an address (or RAY_ADDRESS) a Ray of its own is started, on loopback only."""
+
+    def __init__(self, device: str, address: str | None = None, slots: int | None = None) -> None:
+        self.device = device
+        self.slots = slots or local_slots(device)
+        self._fixed_slots = slots is not None
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._place: Workplace | None = None
+        self._starting: dict[Any, Any] = {}
+        self._idle: list[Any] = []
+        self._running: dict[Any, tuple[Any, Pack]] = {}
+        self._arrived: list[Outcome] = []
+        self._stillborn = 0
+        self._started_ray = False
+
+    def start(self, place: Workplace, beat: Beat) -> None:
+        if not self._address:
+            # A Ray of our own binds to loopback alone only where Ray takes the machine for one that cannot be part
+            # of a cluster; it reads this once, when imported. `_node_ip_address` is replaced by a routable address.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        import ray
+
+        self._place = place
+        if not ray.is_initialized():
+            self._connect()
+        if self._address and not self._fixed_slots:
+            self.slots = max(1, int(ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 1)))
+        for _ in range(self.slots):
+            self._hire()
+
+    def _connect(self) -> None:
+        import ray
+
+        # Ray changes how workers see GPUs in a coming release and warns of it on every start without one.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address:
+            # Workers elsewhere use the code of this driver.
+            package = str(Path(__file__).resolve().parents[1])
+            try:
+                ray.init(address=self._address, runtime_env={"py_modules": [package]}, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise UserError(f"--address {self._address}: no Ray cluster answers there ({reason}).") from None
+        else:
+            ray.init(
+                address="local",
+                num_cpus=max(self.slots, local_slots("cpu")),
+                include_dashboard=False,
+                object_store_memory=LOCAL_STORE_BYTES,
+                **quiet,
+            )
+        self._started_ray = True
+
+    def _hire(self) -> None:
+        """Ask for one more worker; it counts once it answers."""
+        import ray
+
+        share = {"num_gpus": 1} if self.device == "cuda" else {"num_cpus": 1}
+        actor = ray.remote(_Worker).options(max_restarts=0, **share).remote(self._place)
+        self._starting[actor.ready.remote()] = actor
+
+    def measure(self, probes: Sequence[Probe]) -> list[Measure]:
+        """Probes run side by side on all workers, loaded as training will load them."""
+        import ray
+
+        self._await_workers(all_of_them=True)
+        found: list[Measure] = []
+        for start in range(0, len(probes), len(self._idle)):
+            batch = list(probes[start : start + len(self._idle)])
+            # Idle neighbours would flatter the last batch.
+            padded = batch + batch[:1] * (len(self._idle) - len(batch))
+            answers = ray.get([w.measure.remote(p) for w, p in zip(self._idle, padded, strict=True)])
+            found += answers[: len(batch)]
+        return found
+
+    def _await_workers(self, all_of_them: bool) -> None:
+        started = time.monotonic()
+        while not self._idle or (all_of_them and self._starting and time.monotonic() < started + PATIENCE):
+            self._collect(1.0)
+            if not self._idle and not self._running and time.monotonic() > started + PATIENCE:
+                kind = "GPU" if self.device == "cuda" else "CPU"
+                raise UserError(f"Ray has had no free {kind} for {PATIENCE:.0f} s; is the cluster in use by others?")
+
+    @property
+    def free(self) -> int:
+        return len(self._idle)
+
+    def submit(self, pack: Pack) -> None:
+        worker = self._idle.pop(0)
+        self._running[worker.train.remote(pack)] = (worker, pack)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        if not self._running and not self._idle:
+            self._await_workers(all_of_them=False)
+        elif not self._arrived:
+            self._collect(seconds)
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def _collect(self, seconds: float) -> None:
+        """Take in every answer that is there, waiting for the first of them."""
+        import ray
+
+        refs = [*self._running, *self._starting]
+        if not refs:
+            return
+        done, _ = ray.wait(refs, num_returns=1, timeout=seconds)
+        if done:
+            done, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+        for ref in done:
+            if ref in self._starting:
+                self._welcome(ref, self._starting.pop(ref))
+                continue
+            worker, pack = self._running.pop(ref)
+            result = self._answer(ref)
+            self._arrived.append(Outcome(pack, result))
+            if isinstance(result, _Gone):
+                ray.kill(worker)
+                self._hire()
+            else:
+                self._idle.append(worker)
+
+    def _welcome(self, ref: Any, worker: Any) -> None:
+        """Count a new worker in, or try again: not for ever, for it may lack what it needs."""
+        answer = self._answer(ref)
+        if not isinstance(answer, _Gone):
+            self._idle.append(worker)
+            self._stillborn = 0
+            return
+        self._stillborn += 1
+        if self._stillborn >= STILLBORN:
+            raise UserError(f"Ray's workers end as soon as they start ({answer.message}).")
+        self._hire()
+
+    @staticmethod
+    def _answer(ref: Any) -> Any:
+        """What a worker returned, or how it was lost."""
+        import ray
+
+        try:
+            return ray.get(ref)
+        except ray.exceptions.OutOfMemoryError:
+            return _Gone("memory", "out of memory: Ray stopped the worker")
+        except ray.exceptions.RayError as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            return _Gone("lost", f"worker lost: {lines[0]}")
+
+    def close(self) -> None:
+        import ray
+
+        if not ray.is_initialized():
+            return
+        for worker in [*self._idle, *self._starting.values(), *(worker for worker, _ in self._running.values())]:
+            ray.kill(worker)
+        self._idle, self._starting, self._running = [], {}, {}
+        if self._started_ray:
+            ray.shutdown()
+            self._started_ray = False

@@ -1,0 +1,229 @@
+"""From a resolved study and the rows that exist to the trials that are wanted. Pure: no files, no clock, no Ray."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from affect.data.task import labelled_count
+from affect.errors import UserError
+from affect.schema import SETTLED
+from affect.study import CorpusFacts, Resolved, Row, Settings, TaskSpec, Trial
+from affect.systems import get_system
+from affect.systems.base import Facts, System, resolve_settings
+
+Key = tuple[str, float, str]
+"""System, label fraction, target: one number of a table per seed and partition."""
+
+DEVELOPMENT = "development"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, what is there, and which trials stand behind each number."""
+
+    trials: tuple[Trial, ...]
+    """Distinct trials wanted as far as they are known now."""
+    pending: tuple[Trial, ...]
+    """Those of them without a settled row."""
+    finals: Mapping[Key, tuple[Trial, ...]]
+    """Key → its trials, one per seed, once it is known which candidate they refit."""
+    expected: Mapping[Key, tuple[int, ...]]
+    """Key → the seeds that the finished study has."""
+    later: tuple[tuple[Trial, int], ...]
+    """(A candidate of an undecided choice, how many more trials follow from that choice at most)."""
+    notes: tuple[str, ...]
+
+    @property
+    def waiting(self) -> int:
+        """How many trials may follow once choices are made: an upper bound."""
+        return sum(count for _, count in self.later)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Distinct settings of a row with the targets that they give a meaning to."""
+
+    settings: Settings
+    targets: tuple[str, ...]
+
+
+def plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
+    """The plan of `resolved` given `rows` of the `trials` table (columns trial, partition, target, value, status).
+
+    A target that one candidate alone scores is refitted at once. Where several do, they are run on the first
+    `selection_seeds` seeds; when all of these are settled, the best mean development value picks one.
+    """
+    with _without_collection():
+        return _plan(resolved, rows)
+
+
+def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
+    known = _Known(rows)
+    trials: dict[str, Trial] = {}
+    finals: dict[Key, tuple[Trial, ...]] = {}
+    expected: dict[Key, tuple[int, ...]] = {}
+    later: list[tuple[Trial, int]] = []
+    notes: list[str] = []
+    for row in resolved.rows:
+        system = get_system(row.system)
+        if system.needs_text and not resolved.corpus.has_text:
+            notes.append(f"{row.system} is left out: it fits on text, and {resolved.corpus.name} has none.")
+            continue
+        candidates = candidates_of(system, row, resolved)
+        for fraction in resolved.label_fractions:
+            seeds = tuple(range(resolved.seeds if system.seeded or fraction < 1 else 1))
+            cells = _Cells(system, resolved, fraction)
+            for target in resolved.study.targets:
+                options = [c for c in candidates if target in c.targets]
+                if not options:
+                    notes.append(f"{row.system} has no candidate that scores {target}.")
+                    continue
+                key = (row.system, fraction, target)
+                expected[key] = seeds
+                chosen: Candidate | None = options[0]
+                if len(options) > 1:
+                    first = seeds[: resolved.selection_seeds]
+                    compared = [cells.trials(option, first) for option in options]
+                    for group in compared:
+                        trials.update((trial.id, trial) for trial in group)
+                    chosen = known.best(options, compared, target)
+                    if chosen is None:
+                        if len(seeds) > len(first):
+                            later.append((compared[0][0], len(seeds) - len(first)))
+                        continue
+                assert chosen is not None
+                finals[key] = cells.trials(chosen, seeds)
+                trials.update((trial.id, trial) for trial in finals[key])
+    pending = tuple(trial for trial in trials.values() if trial.id not in known.settled)
+    return Plan(
+        tuple(trials.values()),
+        pending,
+        MappingProxyType(finals),
+        MappingProxyType(expected),
+        tuple(later),
+        tuple(notes),
+    )
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """A plan makes objects by the 100,000 and no cycles; looking for some costs more than the plan itself."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def candidates_of(system: System, row: Row, resolved: Resolved) -> list[Candidate]:
+    """Distinct settings of a row. `--set` wins over a candidate, so candidates may coincide or contradict it.
+
+    A candidate that contradicts an override (alpha=.5 was set, the candidate has beta=.6) is left out; when none
+    remains the contradiction is the user's, and raised.
+    """
+    base = resolved.study.settings.get(resolved.corpus.name, {})
+    found: dict[tuple[float | int | str, ...], Candidate] = {}
+    refused: UserError | None = None
+    for option in row.candidates:
+        try:
+            settings = resolve_settings(system, resolved.preset, base, option, resolved.overrides)
+        except UserError as error:
+            refused = refused or error
+            if not set(option) & set(resolved.overrides):
+                raise
+            continue
+        values = tuple(settings.values())
+        if values not in found:
+            targets = tuple(system.scored_targets(settings, resolved.study.targets))
+            found[values] = Candidate(settings, targets)
+    if not found and refused is not None:
+        raise refused
+    return list(found.values())
+
+
+def task_spec(resolved: Resolved, label_fraction: float) -> TaskSpec:
+    """The task that every system of a study is fitted on at one label fraction."""
+    return TaskSpec(
+        corpus=resolved.corpus.fingerprint,
+        view=resolved.corpus.view,
+        targets=resolved.study.targets,
+        metric=resolved.study.metric,
+        protocol=resolved.protocol,
+        label_fraction=label_fraction,
+    )
+
+
+def task_facts(corpus: CorpusFacts, targets: Sequence[str], label_fraction: float) -> Facts:
+    """Sizes of a task as far as planning needs them."""
+    train = corpus.rows["train"]
+    return Facts(
+        width=corpus.width,
+        targets=tuple(targets),
+        n_labelled=labelled_count(train, label_fraction),
+        n_pool=train + corpus.rows.get("unlabelled", 0),
+        n_development=corpus.rows[DEVELOPMENT],
+    )
+
+
+class _Cells:
+    """Trials of one row at one label fraction; each cell is hashed once."""
+
+    def __init__(self, system: System, resolved: Resolved, label_fraction: float) -> None:
+        self._system = system
+        self._resolved = resolved
+        self._task = task_spec(resolved, label_fraction)
+        self._by_cell: dict[tuple[int, tuple[int, ...]], tuple[Trial, ...]] = {}
+        self._first: dict[int, Trial] = {}
+
+    def trials(self, candidate: Candidate, seeds: tuple[int, ...]) -> tuple[Trial, ...]:
+        key = (id(candidate), seeds)
+        if key not in self._by_cell:
+            if id(candidate) not in self._first:
+                self._first[id(candidate)] = Trial(
+                    system=self._system.name,
+                    version=self._system.version,
+                    preset=self._resolved.preset,
+                    settings=candidate.settings,
+                    task=self._task,
+                    seed=0,
+                    device=self._resolved.device,
+                )
+            self._by_cell[key] = tuple(self._first[id(candidate)].with_seeds(seeds))
+        return self._by_cell[key]
+
+
+class _Known:
+    """What the rows say: which trials are settled, and their development values."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        settled = rows[rows["status"].isin(SETTLED)] if len(rows) else rows
+        self.settled = frozenset(settled["trial"].unique().tolist()) if len(rows) else frozenset()
+        self._rows = settled
+
+    def best(self, options: Sequence[Candidate], compared: Sequence[Sequence[Trial]], target: str) -> Candidate | None:
+        """The option with the best mean development value, the first of equals; None while rows are missing."""
+        if any(trial.id not in self.settled for group in compared for trial in group):
+            return None
+        values = self._values
+        means = [sum(values.get((trial.id, target), -np.inf) for trial in group) / len(group) for group in compared]
+        return options[int(np.argmax(means))]
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], float]:
+        """(Trial, target) → development value."""
+        rows = self._rows[self._rows["partition"] == DEVELOPMENT]
+        numbers = rows["value"].to_numpy(np.float64, na_value=np.nan)
+        # A diverged fit has no value; it loses against every other.
+        numbers = np.where((rows["status"] == "diverged").to_numpy() | np.isnan(numbers), -np.inf, numbers)
+        keys = zip(rows["trial"].tolist(), rows["target"].tolist(), strict=True)
+        return dict(zip(keys, numbers.tolist(), strict=True))

@@ -1,0 +1,92 @@
+"""What `--plan` prints: cells, trials, packs, expected time, what exists, and what the seeds can resolve."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from affect.engine.executors import Inline
+from affect.engine.packs import partition
+from affect.engine.plan import Plan, plan
+from affect.engine.progress import duration
+from affect.engine.run import PLANNED, Sizes
+from affect.engine.store import Store
+from affect.stats.resolution import seeds_needed, smallest_p
+from affect.study import Resolved
+
+LEVEL = 0.05
+
+
+def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> None:
+    """Print the plan of `resolved`. Writes nothing; costs are measured in this process."""
+    wanted = plan(resolved, store.trials(PLANNED) if store.folder.exists() else _no_rows())
+    sizes = Sizes(resolved, lambda: slots)
+    sizes.learn(wanted.pending, wanted.later, Inline().measure)
+    console.print(_work(resolved, wanted, sizes, slots))
+    for note in wanted.notes:
+        console.print(note, highlight=False)
+    for line in resolution(resolved):
+        console.print(line, highlight=False)
+
+
+def _no_rows() -> pd.DataFrame:
+    return pd.DataFrame({name: [] for name in PLANNED})
+
+
+def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:
+    corpus = resolved.corpus
+    table = Table(title=f"{resolved.study.title}: {corpus.banner}", title_justify="left")
+    for name in ("system", "labels", "cells", "trials", "stored", "to run", "packs", "after choices", "expected time"):
+        table.add_column(name, justify="left" if name == "system" else "right")
+    packs = partition(wanted.pending, sizes.group_of, sizes, slots)
+    total = 0.0
+    for row in resolved.rows:
+        for fraction in resolved.label_fractions:
+            mine = [t for t in wanted.trials if (t.system, t.task.label_fraction) == (row.system, fraction)]
+            own = [p for p in packs if (p.trials[0].system, p.trials[0].task.label_fraction) == (row.system, fraction)]
+            later = [(t, n) for t, n in wanted.later if (t.system, t.task.label_fraction) == (row.system, fraction)]
+            to_run = sum(len(pack.trials) for pack in own)
+            seconds = sum(pack.seconds for pack in own)
+            seconds += sum(sizes(sizes.group_of(trial)).seconds * count for trial, count in later)
+            total += seconds
+            table.add_row(
+                row.system,
+                f"{fraction:.4g}",
+                str(len({trial.cell for trial in mine})),
+                str(len(mine)),
+                str(len(mine) - to_run),
+                str(to_run),
+                str(len(own)),
+                f"≤ {sum(count for _, count in later)}" if later else "0",
+                duration(seconds) if seconds else "none",
+            )
+    workers = f"{slots} worker{'s' if slots != 1 else ''}"
+    left = f"about {duration(total / slots)} on {workers}" if total else "nothing left to run"
+    table.caption = f"{len(wanted.pending)} trials to run now, at most {wanted.waiting} after choices: {left}"
+    return table
+
+
+def resolution(resolved: Resolved) -> list[str]:
+    """What the seeds of `resolved` can show, before any time is spent."""
+    seeds, study = resolved.seeds, resolved.study
+    smallest = smallest_p(seeds)
+    lines = [f"With {_count(seeds, 'seed')} the smallest one-sided p of a paired test is {smallest:.2g}."]
+    compared = [row.system for row in resolved.rows if not row.floor]
+    for baseline in study.baselines:
+        if baseline not in compared:
+            lines.append(f"No comparison with {baseline}, which is not among the systems.")
+            continue
+        family = (len(compared) - 1) * len(study.targets)
+        needed = seeds_needed(family, LEVEL) if family else 1
+        comparisons, seeds_then = _count(family, "comparison"), _count(needed, "seed")
+        verdict = "enough" if seeds >= needed else "too few: no mark can be earned"
+        lines.append(
+            f"Against {baseline}: {comparisons} per partition under Holm need {seeds_then} "
+            f"for p < {LEVEL:g}; {seeds} {'is' if seeds == 1 else 'are'} {verdict}."
+        )
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

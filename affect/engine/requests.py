@@ -1,0 +1,43 @@
+"""A resolved study as JSON and back, so that reports can be rebuilt from a results folder alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from affect.study import Resolved
+
+T = TypeVar("T")
+
+
+def to_json(resolved: Resolved) -> str:
+    """`resolved` as indented JSON with sorted keys."""
+    return json.dumps(asdict(resolved), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Resolved:
+    """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
+    return _build(Resolved, json.loads(text))
+
+
+def _build(cls: type[T], data: Mapping[str, Any]) -> T:
+    hints = get_type_hints(cls)
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: _value(hints[name], value) for name, value in data.items() if name in known})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """JSON `value` as an instance of the annotation `kind`."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return None if value is None else _value(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_value(arguments[0], item) for item in value)
+    if origin is Mapping:
+        return {name: _value(arguments[1], item) for name, item in value.items()}
+    if is_dataclass(kind):
+        return _build(kind, value)  # type: ignore[arg-type]
+    return value

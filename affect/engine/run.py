@@ -1,0 +1,274 @@
+"""The loop of a run: plan, cut into packs, train, store, and plan again when choices can be made."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from affect.engine.executors import Executor, Failure, Interrupted, Outcome
+from affect.engine.packs import Group, Grouping, Measure, Pack, partition
+from affect.engine.plan import Plan, plan, task_facts
+from affect.engine.progress import Display, State
+from affect.engine.store import Store, open_packs
+from affect.engine.work import Probe, Workplace, failed_result
+from affect.errors import UserError
+from affect.study import Resolved, TaskSpec, Trial
+from affect.systems.base import Facts
+
+TRIES = 3
+"""How often a pack is given to a worker before the deaths of its workers are held against it."""
+PLANNED = ("trial", "partition", "target", "value", "status")
+"""Columns of `trials` that a plan needs."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did and left."""
+
+    plan: Plan
+    trained: int
+    """Trials settled by this run."""
+    failed: tuple[tuple[Trial, str], ...]
+    stopped: bool
+    """Ended by its time limit with work left."""
+    seconds: float
+
+    @property
+    def left(self) -> int:
+        return len(self.plan.pending) + self.plan.waiting - len(self.failed)
+
+
+def run(
+    resolved: Resolved,
+    store: Store,
+    executor: Executor,
+    place: Workplace,
+    display: Display,
+    max_minutes: float | None = None,
+) -> Summary:
+    """Train what `resolved` wants and `store` (locked) lacks. Whatever ends it, what is stored stays valid, and the
+    same call goes on from there."""
+    work = _Run(resolved, store, executor, place, display, max_minutes)
+    try:
+        work.loop()
+    finally:
+        executor.close()
+    return work.summary()
+
+
+class Sizes:
+    """Pack sizes and costs, measured once per structure: what `partition` asks for."""
+
+    def __init__(self, resolved: Resolved, slots: Callable[[], int]) -> None:
+        self._resolved = resolved
+        self._slots = slots
+        self._facts: dict[TaskSpec, Facts] = {}
+        self._known: dict[tuple[object, ...], Measure] = {}
+        self.group_of = Grouping(self.facts_of)
+
+    def facts_of(self, task: TaskSpec) -> Facts:
+        if task not in self._facts:
+            self._facts[task] = task_facts(self._resolved.corpus, task.targets, task.label_fraction)
+        return self._facts[task]
+
+    def __call__(self, group: Group) -> Measure:
+        return self._known[self._key(group)]
+
+    @staticmethod
+    def _key(group: Group) -> tuple[object, ...]:
+        return (group.structure, group.device)
+
+    def learn(
+        self,
+        trials: Iterable[Trial],
+        later: Sequence[tuple[Trial, int]],
+        measure: Callable[[Sequence[Probe]], list[Measure]],
+    ) -> None:
+        """Measure the structures among `trials` and `later` that are not known yet."""
+        wanted: dict[tuple[object, ...], tuple[Trial, int]] = {}
+        for trial, count in [*((trial, 1) for trial in trials), *later]:
+            key = self._key(self.group_of(trial))
+            if key not in self._known:
+                first, total = wanted.get(key, (trial, 0))
+                wanted[key] = (first, total + count)
+        probes = [
+            Probe(t.system, t.settings, self.facts_of(t.task), t.device, math.ceil(total / self._slots()))
+            for t, total in wanted.values()
+        ]
+        if probes:
+            self._known.update(zip(wanted, measure(probes), strict=True))
+
+
+@dataclass
+class _Started:
+    pack: Pack
+    at: float
+    share: float = 0.0
+
+
+@dataclass
+class _Run:
+    resolved: Resolved
+    store: Store
+    executor: Executor
+    place: Workplace
+    display: Display
+    max_minutes: float | None
+    begun: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.deadline = math.inf if self.max_minutes is None else self.begun + 60 * self.max_minutes
+        self.sizes = Sizes(self.resolved, lambda: self.executor.slots)
+        self.rows: list[pd.DataFrame] = [self.store.trials(PLANNED)]
+        self.plan = plan(self.resolved, self.rows[0])
+        self.memberships = self.store.memberships()
+        self.queue: list[Pack] = []
+        self.running: dict[str, _Started] = {}
+        self.tries: Counter[str] = Counter()
+        self.trained = self.trained_before_plan = 0
+        self.held: set[Group] = set()
+        self.failed: dict[str, tuple[Trial, str]] = {}
+        self.expected = self.took = 0.0
+        self.stopped = False
+
+    def loop(self) -> None:
+        if not self.plan.pending:
+            return
+        self.executor.start(self.place, self._beat)
+        self._queue_ready()
+        while self.queue or self.running:
+            self._submit()
+            if self.stopped and not self.running:
+                return
+            outcomes = self.executor.wait(max(0.0, min(1.0, self.deadline - time.monotonic())))
+            # Workers first, disks second: training goes on while results are written.
+            packs = [self.running.pop(outcome.pack.id) for outcome in outcomes]
+            self._submit()
+            for outcome, started in zip(outcomes, packs, strict=True):
+                self._settle(outcome, started)
+            if time.monotonic() >= self.deadline:
+                self.stopped = True
+                return
+            if outcomes and self._may_go_on():
+                self._queue_ready()
+            self._show()
+
+    def summary(self) -> Summary:
+        final = plan(self.resolved, self._all_rows())
+        seconds = time.monotonic() - self.begun
+        return Summary(final, self.trained, tuple(self.failed.values()), self.stopped, seconds)
+
+    def _all_rows(self) -> pd.DataFrame:
+        if len(self.rows) > 1:
+            self.rows = [pd.concat(self.rows, ignore_index=True)]
+        return self.rows[0]
+
+    def _queue_ready(self) -> None:
+        """Queue packs of all groups that are at rest. A group is cut only once nothing of it is in work, so the cut
+        depends on the trials and not on which pack happened to end first."""
+        self.plan = plan(self.resolved, self._all_rows())
+        self.trained_before_plan = self.trained
+        busy = self._busy()
+        wanted = [t for t in self.plan.pending if t.id not in self.failed]
+        ready = [trial for trial in wanted if self.sizes.group_of(trial) not in busy]
+        inside = {trial.id for pack in self._unfinished() for trial in pack.trials}
+        self.held = {group for t in wanted if (group := self.sizes.group_of(t)) in busy and t.id not in inside}
+        if not ready:
+            return
+        self.sizes.learn(ready, self.plan.later, self.executor.measure)
+        queued = [
+            Pack(trials, self._seconds(trials), split_of) for trials, split_of in open_packs(self.memberships, ready)
+        ]
+        taken = {trial.id for pack in queued for trial in pack.trials}
+        rest = [trial for trial in ready if trial.id not in taken]
+        fresh = partition(rest, self.sizes.group_of, self.sizes, self.executor.slots)
+        self.store.fix(fresh)
+        self._enqueue(queued + fresh)
+
+    def _may_go_on(self) -> bool:
+        """Whether a group at rest has open choices or trials held back, so that another plan may bring packs."""
+        waiting = self.held | {self.sizes.group_of(trial) for trial, _ in self.plan.later}
+        return bool(waiting - self._busy())
+
+    def _busy(self) -> set[Group]:
+        return {self.sizes.group_of(pack.trials[0]) for pack in self._unfinished()}
+
+    def _unfinished(self) -> list[Pack]:
+        return [*self.queue, *(started.pack for started in self.running.values())]
+
+    def _seconds(self, trials: Sequence[Trial]) -> float:
+        return sum(self.sizes(self.sizes.group_of(trial)).seconds for trial in trials)
+
+    def _enqueue(self, packs: Sequence[Pack]) -> None:
+        """Longest first: what starts last is short, so that workers end together."""
+        self.queue = sorted([*self.queue, *packs], key=lambda pack: -pack.seconds)
+
+    def _submit(self) -> None:
+        """Give packs to free workers, but none that is not expected to end in time."""
+        while self.queue and self.executor.free:
+            left = self.deadline - time.monotonic()
+            fits = next((i for i, pack in enumerate(self.queue) if pack.seconds * self._pace() <= left), None)
+            if fits is None:
+                self.stopped = True
+                return
+            pack = self.queue.pop(fits)
+            self.tries[pack.id] += 1
+            self.running[pack.id] = _Started(pack, time.monotonic())
+            self.executor.submit(pack)
+
+    def _settle(self, outcome: Outcome, started: _Started) -> None:
+        pack, result = outcome.pack, outcome.result
+        if not isinstance(result, Failure):
+            self.store.commit(pack, result)
+            self.rows.append(result.trials.select(list(PLANNED)).to_pandas())
+            self.trained += len(pack.trials)
+            self.expected += pack.seconds
+            self.took += time.monotonic() - started.at
+        elif result.kind == "user":
+            raise UserError(result.message)
+        elif result.kind == "lost" and self.tries[pack.id] < TRIES:
+            self._enqueue([pack])
+        elif len(pack.trials) > 1:
+            # Too large for memory: halves. Otherwise one of the trials is the culprit, found by running each alone.
+            parts = pack.split(2 if result.kind == "memory" else len(pack.trials))
+            self.store.fix(parts)
+            self._enqueue(parts)
+        else:
+            tried = f" ({TRIES} tries)" if result.kind == "lost" else ""
+            self.failed[pack.trials[0].id] = (pack.trials[0], result.message + tried)
+            self.store.commit(pack, failed_result(pack, self.place, result.message + tried))
+
+    def _pace(self) -> float:
+        """Measured over expected seconds of the packs of this run."""
+        return self.took / self.expected if self.expected > 0 else 1.0
+
+    def _beat(self, share: float) -> None:
+        """One epoch of a pack in this process is over."""
+        for started in self.running.values():
+            started.share = share
+        if time.monotonic() >= self.deadline:
+            raise Interrupted
+        self._show()
+
+    def _show(self) -> None:
+        now, pace = time.monotonic(), self._pace()
+        left = sum(pack.seconds for pack in self.queue)
+        left += sum(self._seconds([trial]) * count for trial, count in self.plan.later)
+        for started in self.running.values():
+            elapsed = (now - started.at) / max(1e-9, started.pack.seconds * pace)
+            left += started.pack.seconds * (1 - max(started.share, min(0.95, elapsed)))
+        self.display.show(
+            State(
+                done=len(self.plan.trials) - len(self.plan.pending) + self.trained - self.trained_before_plan,
+                total=len(self.plan.trials) + self.plan.waiting,
+                failed=len(self.failed),
+                share=self.expected / max(1e-9, self.expected + left),
+                seconds_left=left * pace / self.executor.slots if self.expected else None,
+                exact=not self.plan.later,
+            )
+        )

@@ -1,0 +1,276 @@
+"""Results on disk: immutable Parquet files, one per pack, in a folder that one run at a time may write to."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from affect import schema
+from affect.engine import files, requests
+from affect.engine.packs import Pack, pack_id
+from affect.engine.work import PackResult
+from affect.errors import UserError
+from affect.study import Resolved, Trial
+
+TABLES = ("predictions", "curves", "trials")
+"""In the order of writing: the file of `trials` commits a pack."""
+
+MARKER = "study.json"
+MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A pack as it was stored when first planned."""
+
+    trials: tuple[str, ...]
+    split_of: str | None
+
+    @property
+    def id(self) -> str:
+        return pack_id(self.trials)
+
+
+def _warn(sentence: str) -> None:
+    print(f"affect: {sentence}", file=sys.stderr)
+
+
+class Store:
+    """The results of one study, `<uri>/<study>/`. Reading needs no lock; writing happens inside `locked()`."""
+
+    def __init__(self, uri: str, study: str, warn: Callable[[str], None] = _warn) -> None:
+        parent = files.local_folder(uri)
+        self.study = study
+        self.folder = parent / study
+        self.warn = warn
+        self._writing = False
+        if (parent / MARKER).exists():
+            raise UserError(
+                f"{parent}: is the results folder of study {_study_of(parent)}; give the folder that it lies in."
+            )
+        self._check_study()
+
+    @classmethod
+    def at(cls, folder: str, warn: Callable[[str], None] = _warn) -> Store:
+        """The store in an existing results folder (`results/<study>`)."""
+        path = files.local_folder(folder)
+        if not (path / MARKER).exists():
+            raise UserError(f"{path}: no results here ({MARKER} is missing).")
+        if path.name != _study_of(path):
+            raise UserError(f"{path / MARKER}: names study {_study_of(path)}, but the folder is called {path.name}.")
+        return cls(str(path.parent), path.name, warn)
+
+    def _check_study(self) -> None:
+        if (self.folder / MARKER).exists():
+            found = _study_of(self.folder)
+            if found != self.study:
+                raise UserError(f"{self.folder / MARKER}: these are results of study {found}, not of {self.study}.")
+        elif self.folder.exists() and any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+            raise UserError(f"{self.folder}: is not a results folder ({MARKER} is missing) and not empty.")
+
+    @contextmanager
+    def locked(self) -> Iterator[Store]:
+        """Hold the folder for writing, creating it if needed. The system releases the lock however the holder ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.folder}: is in use by another run; wait for it or use another --results.") from None
+        try:
+            self._writing = True
+            self._check_study()
+            files.remove_temporaries(self.folder)
+            for name in (*TABLES, "packs", "requests"):
+                (self.folder / name).mkdir(exist_ok=True)
+            marker = {"study": self.study, "schema": schema.VERSION}
+            if not (self.folder / MARKER).exists():
+                files.write_text(self.folder / MARKER, json.dumps(marker) + "\n")
+            self._quarantine_truncated()
+            yield self
+        finally:
+            self._writing = False
+            lock.release()
+
+    # Requests
+
+    def save_request(self, resolved: Resolved) -> None:
+        """Keep what the report is rebuilt from."""
+        files.write_text(self.folder / "requests" / f"{resolved.corpus.name}.json", requests.to_json(resolved))
+
+    def requests(self) -> list[str]:
+        """Names of the corpora that the study was run with."""
+        return files.names(self.folder / "requests", ".json")
+
+    def load_request(self, corpus: str) -> Resolved:
+        path = self.folder / "requests" / f"{corpus}.json"
+        try:
+            return requests.from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            known = ", ".join(self.requests()) or "none yet"
+            raise UserError(f"{self.folder}: no results with corpus {corpus}; there is {known}.") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); run the study again.") from None
+
+    # Packs
+
+    def fix(self, packs: Sequence[Pack]) -> None:
+        """Store the membership of `packs` before they run, in one file."""
+        if not packs:
+            return
+        entries = [{"trials": [t.id for t in pack.trials], "split_of": pack.split_of} for pack in packs]
+        text = json.dumps({"packs": entries}, indent=0)
+        files.write_text(self.folder / "packs" / f"{sha256(text.encode()).hexdigest()[:32]}.json", text)
+
+    def memberships(self) -> list[Membership]:
+        """All stored packs that were not split, oldest file first."""
+        found: dict[str, Membership] = {}
+        paths = [self.folder / "packs" / f"{name}.json" for name in files.names(self.folder / "packs", ".json")]
+        for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+            try:
+                entries = json.loads(path.read_text(encoding="utf-8"))["packs"]
+                stored = [Membership(tuple(entry["trials"]), entry["split_of"]) for entry in entries]
+            except (KeyError, TypeError, ValueError):
+                self._quarantine(path, "packs")
+                continue
+            found.update((membership.id, membership) for membership in stored)
+        split = {membership.split_of for membership in found.values()}
+        return [membership for name, membership in found.items() if name not in split]
+
+    def commit(self, pack: Pack, result: PackResult) -> None:
+        """Write the three tables of a pack; it counts once the last is in place."""
+        for name in TABLES:
+            table = getattr(result, name)
+            files.write_whole(self._file(name, pack.id), partial(_write, table))
+        self._remove_superseded(pack)
+
+    def _remove_superseded(self, pack: Pack) -> None:
+        """A trial that failed earlier has a pack of its own with that row; its new row replaces it."""
+        for trial in pack.trials:
+            alone = pack_id([trial.id])
+            if alone != pack.id and self._file("trials", alone).exists():
+                for name in reversed(TABLES):
+                    self._file(name, alone).unlink(missing_ok=True)
+
+    # Tables
+
+    def trials(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The `trials` table of all packs, every hyperparameter column of any of them included."""
+        frame = self._read("trials", files.names(self.folder / "trials", ".parquet"), columns)
+        # Failed rows that a crash kept from being removed after their trial was run again.
+        stale = ~frame["status"].isin(schema.SETTLED)
+        if stale.any():
+            settled = frame.loc[~stale, "trial"].unique()
+            frame = frame[~(stale & frame["trial"].isin(settled))].reset_index(drop=True)
+        return frame
+
+    def curves(self, packs: Iterable[str]) -> pd.DataFrame:
+        """The `curves` table of the packs with these ids."""
+        present = set(files.names(self.folder / "curves", ".parquet"))
+        return self._read("curves", sorted(present.intersection(packs)), None)
+
+    def _read(self, table: str, names: Sequence[str], columns: Sequence[str] | None) -> pd.DataFrame:
+        paths = [self._file(table, name) for name in names]
+        while paths:
+            try:
+                return _read_all(paths, columns).to_pandas(strings_to_categorical=True, self_destruct=True)
+            except (OSError, pa.ArrowException):
+                bad = [path for path in paths if not _readable(path)]
+                if not bad:
+                    raise
+                for path in bad:
+                    self._quarantine(path, table)
+                paths = [path for path in paths if path not in bad]
+        empty = schema.trials_schema([]) if table == "trials" else schema.CURVES
+        return empty.empty_table().select(list(columns or empty.names)).to_pandas()
+
+    def _file(self, table: str, pack: str) -> Path:
+        return self.folder / table / f"{pack}.parquet"
+
+    # Damage
+
+    def _quarantine_truncated(self) -> None:
+        """Set aside packs of which any file was cut short: cheap enough to be done at every start."""
+        for name in files.names(self.folder / "trials", ".parquet"):
+            for table in TABLES:
+                path = self._file(table, name)
+                if path.exists() and not _framed(path):
+                    self._quarantine(path, table)
+
+    def _quarantine(self, path: Path, table: str) -> None:
+        """Move an unreadable file away, and with it its pack's commitment, so that its trials run again."""
+        if not self._writing:
+            self.warn(f"{path}: cannot be read and is left out; run the study again to replace it.")
+            return
+        for part in {path, *([self._file("trials", path.stem)] if table in TABLES else [])}:
+            if part.exists():
+                goal = self.folder / "quarantine" / part.parent.name
+                goal.mkdir(parents=True, exist_ok=True)
+                os.replace(part, goal / part.name)
+        self.warn(f"{path}: cannot be read; moved to {self.folder / 'quarantine'}, and its trials run again.")
+
+
+def open_packs(
+    memberships: Iterable[Membership], pending: Sequence[Trial]
+) -> list[tuple[tuple[Trial, ...], str | None]]:
+    """Stored packs of which every trial is pending, as (trials, split_of): an interrupted pack reruns whole."""
+    by_id = {trial.id: trial for trial in pending}
+    packs = []
+    for membership in memberships:
+        if all(name in by_id for name in membership.trials):
+            packs.append((tuple(by_id.pop(name) for name in membership.trials), membership.split_of))
+    return packs
+
+
+def _study_of(folder: Path) -> str:
+    marker = folder / MARKER
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        name, version = str(found["study"]), int(found["schema"])
+    except (OSError, KeyError, TypeError, ValueError):
+        raise UserError(f"{marker}: is not readable as the marker of a results folder.") from None
+    if version > schema.VERSION:
+        raise UserError(f"{marker}: schema version {version} is newer than {schema.VERSION}, which this affect knows.")
+    return name
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def _read_all(paths: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
+    """All files as one table; columns that a file lacks are null."""
+    names = [str(path) for path in paths]
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
+    parquet = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    factory = ds.FileSystemDatasetFactory(pa.fs.LocalFileSystem(), names, parquet)
+    return factory.finish(factory.inspect(promote_options="permissive")).to_table(columns=None if columns is None else list(columns))
+
+
+def _framed(path: Path) -> bool:
+    """Whether a Parquet file has its first and last bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+        stream.seek(max(0, path.stat().st_size - 4))
+        return head == MAGIC and stream.read(4) == MAGIC
+
+
+def _readable(path: Path) -> bool:
+    try:
+        pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException):
+        return False
+    return True

@@ -1,0 +1,230 @@
+"""What a worker does: fit one pack, score it, and lay the results out as tables. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from affect import schema
+from affect.data.corpus import open_corpus
+from affect.data.task import Part, Task
+from affect.engine.packs import Measure, Pack
+from affect.engine.provenance import Provenance
+from affect.errors import UserError
+from affect.stats.concordance import ccc
+from affect.study import Settings, TaskSpec, Trial
+from affect.systems import get_system
+from affect.systems.base import Facts, Fit, Replicate, Report
+
+PREDICTED = ("development", "test")
+"""Partitions whose predictions are kept, per sample."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What all packs of a run have in common."""
+
+    study: str
+    corpus: str
+    """The corpus' name."""
+    corpus_folder: str
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One measurement to make: see `affect.systems.base.System.probe`."""
+
+    system: str
+    settings: Settings
+    facts: Facts
+    device: str
+    largest: int
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """The three tables that a pack leaves."""
+
+    trials: pa.Table
+    curves: pa.Table
+    predictions: pa.Table
+    seconds: float
+
+
+def use_one_thread(device: str) -> None:
+    """One thread per worker on a CPU, inline as well: a worker per core is faster than threads on small products, and
+    results do not depend on the number of cores."""
+    if device == "cpu" and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+@lru_cache(maxsize=8)
+def open_task(folder: str, spec: TaskSpec) -> Task:
+    """The task `spec` on the corpus in `folder`, opened once per process."""
+    corpus = open_corpus(folder)
+    if corpus.manifest.fingerprint != spec.corpus:
+        raise UserError(
+            f"{folder}: the corpus has fingerprint {corpus.manifest.fingerprint[:12]}, "
+            f"and not {spec.corpus[:12]} for which these trials were planned."
+        )
+    return Task(corpus, spec)
+
+
+def measure(probe: Probe) -> Measure:
+    """Run a probe on this worker's device."""
+    use_one_thread(probe.device)
+    system = get_system(probe.system)
+    size, seconds = system.probe(probe.settings, probe.facts, probe.device, probe.largest)
+    return Measure(size, seconds * system.steps(probe.settings, probe.facts))
+
+
+def run_pack(pack: Pack, place: Workplace, report: Report) -> PackResult:
+    """Fit the trials of `pack` as one computation and evaluate each fit once."""
+    first = pack.trials[0]
+    use_one_thread(first.device)
+    started = time.perf_counter()
+    task = open_task(place.corpus_folder, first.task)
+    data = {seed: task.fit_data(seed) for seed in {trial.seed for trial in pack.trials}}
+    replicates = [Replicate(data[trial.seed], trial.settings, trial.seed) for trial in pack.trials]
+    fits = get_system(first.system).fit(replicates, device=first.device, report=report)
+    parts = {seed: task.parts(seed) for seed in data}
+    scores = [_Score(trial, fit, parts[trial.seed]) for trial, fit in zip(pack.trials, fits, strict=True)]
+    seconds = time.perf_counter() - started
+    return PackResult(
+        trials=_trials_table(pack, place, [score.rows for score in scores], seconds),
+        curves=_curves_table(first.task.metric, pack.trials, fits),
+        predictions=pa.concat_tables([score.predictions for score in scores]).unify_dictionaries(),
+        seconds=seconds,
+    )
+
+
+def failed_result(pack: Pack, place: Workplace, message: str) -> PackResult:
+    """Rows of trials that could not be fitted: no values, and the reason."""
+    line = " ".join(message.split())
+    rows = [
+        [
+            (name, target, None, None, None, "failed", line)
+            for name in ("train", *PREDICTED)
+            for target in _scored(trial)
+        ]
+        for trial in pack.trials
+    ]
+    return PackResult(
+        trials=_trials_table(pack, place, rows, 0.0),
+        curves=schema.CURVES.empty_table(),
+        predictions=schema.PREDICTIONS.empty_table(),
+        seconds=0.0,
+    )
+
+
+_ScoreRow = tuple[str, str, float | None, int | None, int | None, str, str | None]
+"""Partition, target, value, n, epoch, status, message."""
+
+
+def _scored(trial: Trial) -> tuple[str, ...]:
+    return tuple(get_system(trial.system).scored_targets(trial.settings, trial.task.targets))
+
+
+class _Score:
+    """One fit evaluated on every partition, for the targets that it was fitted for."""
+
+    def __init__(self, trial: Trial, fit: Fit, parts: Sequence[Part]) -> None:
+        self.rows: list[_ScoreRow] = []
+        kept: list[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]] = []
+        for part in parts:
+            diverged = fit.status == "diverged"
+            predicted = None if diverged else np.asarray(fit.predict(part.inputs))
+            for target in _scored(trial):
+                column = trial.task.targets.index(target)
+                truth = part.targets[:, column]
+                value = None
+                if predicted is not None:
+                    value = float(ccc(truth, predicted[:, column]))
+                    if part.name in PREDICTED:
+                        kept.append((part.name, target, part.ids, truth, predicted[:, column]))
+                epoch = fit.epochs.get(target)
+                self.rows.append((part.name, target, value, len(truth), epoch, fit.status, None))
+        self.predictions = _predictions_table(trial.id, kept)
+
+
+def _trials_table(pack: Pack, place: Workplace, scores: Sequence[Sequence[_ScoreRow]], seconds: float) -> pa.Table:
+    hyperparameters = {
+        name: hp.default
+        for system in sorted({trial.system for trial in pack.trials})
+        for name, hp in get_system(system).hyperparameters.items()
+    }
+    columns = schema.trials_schema(sorted(hyperparameters.items()))
+    rows = []
+    for trial, score in zip(pack.trials, scores, strict=True):
+        fixed = {
+            "trial": trial.id,
+            "study": place.study,
+            "system": trial.system,
+            "system_version": trial.version,
+            "preset": trial.preset,
+            "protocol": trial.task.protocol,
+            "corpus": place.corpus,
+            "corpus_fingerprint": trial.task.corpus,
+            "label_fraction": trial.task.label_fraction,
+            "fold": trial.task.fold,
+            "seed": trial.seed,
+            "metric": trial.task.metric,
+            "pack": pack.id,
+            "pack_size": len(pack.trials),
+            "wall_seconds": seconds,
+            "device": trial.device,
+            "packages": place.provenance.packages,
+            "git_commit": place.provenance.git_commit,
+            "git_dirty": place.provenance.git_dirty,
+            **{f"hp_{name}": value for name, value in trial.settings.items()},
+        }
+        names = ("partition", "target", "value", "n", "epoch", "status", "message")
+        rows += [fixed | dict(zip(names, row, strict=True)) for row in score]
+    return pa.Table.from_pylist(rows, schema=columns)
+
+
+def _curves_table(metric: str, trials: Sequence[Trial], fits: Sequence[Fit]) -> pa.Table:
+    points = [
+        (trial.id, epoch, partition, target, metric, value)
+        for trial, fit in zip(trials, fits, strict=True)
+        for scored in [set(_scored(trial))]
+        for epoch, partition, target, value in fit.curves
+        if target in scored
+    ]
+    columns = zip(*points, strict=True) if points else ([] for _ in schema.CURVES)
+    return pa.Table.from_arrays(
+        [pa.array(list(column), field.type) for column, field in zip(columns, schema.CURVES, strict=True)],
+        schema=schema.CURVES,
+    )
+
+
+def _predictions_table(trial: str, kept: Sequence[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]) -> pa.Table:
+    counts = [len(ids) for _, _, ids, _, _ in kept]
+
+    def repeated(values: Sequence[str]) -> pa.DictionaryArray:
+        distinct = list(dict.fromkeys(values))
+        index = np.repeat([distinct.index(value) for value in values], counts).astype(np.int32)
+        return pa.DictionaryArray.from_arrays(index, pa.array(distinct, pa.string()))
+
+    def joined(column: int) -> np.ndarray:
+        return np.concatenate([entry[column] for entry in kept] or [np.empty(0)]).astype(np.float32)
+
+    return pa.Table.from_arrays(
+        [
+            repeated([trial] * len(kept)),
+            repeated([entry[0] for entry in kept]),
+            repeated([entry[1] for entry in kept]),
+            pa.array(list(chain.from_iterable(entry[2] for entry in kept)), pa.string()),
+            pa.array(joined(3)),
+            pa.array(joined(4)),
+        ],
+        schema=schema.PREDICTIONS,
+    )

@@ -1,0 +1,40 @@
+"""What a report is made from: the resolved study and the rows that its final trials left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from affect.study import Resolved
+
+VALUES = ("system", "label_fraction", "target", "partition", "seed", "value", "n", "epoch", "status")
+CHOICES = ("system", "label_fraction", "target", "settings")
+EXPECTED = ("system", "label_fraction", "target", "seed")
+CURVES = ("system", "label_fraction", "target", "partition", "seed", "epoch", "value")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Rows behind the tables of one study with one corpus. The order of rows does not matter.
+
+    Raises ValueError when a frame lacks a column.
+    """
+
+    resolved: Resolved
+    values: pd.DataFrame
+    """`VALUES`: one row per final trial × partition behind a table cell; `n` scored rows, `epoch` the one kept."""
+    choices: pd.DataFrame
+    """`CHOICES`: the full settings, as a dict, behind each cell."""
+    expected: pd.DataFrame
+    """`EXPECTED`: the trials that the plan wants, so that what is missing is shown as missing."""
+    curves: pd.DataFrame | None = None
+    """`CURVES`: values per epoch."""
+
+    def __post_init__(self) -> None:
+        wanted = {"values": VALUES, "choices": CHOICES, "expected": EXPECTED, "curves": CURVES}
+        for name, columns in wanted.items():
+            frame = getattr(self, name)
+            lacking = [] if frame is None else [column for column in columns if column not in frame.columns]
+            if lacking:
+                raise ValueError(f"{name} lacks the columns {', '.join(lacking)}")

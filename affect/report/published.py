@@ -1,0 +1,56 @@
+"""Published values of the papers, kept as data in `reports/published`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from affect.errors import UserError
+
+FOLDER = Path(__file__).parents[2] / "reports" / "published"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Values of one table of a paper; None where the available text lacks them."""
+
+    source: str
+    reason: str
+    """Why values are lacking: one sentence."""
+    cells: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+    """partition → system → target → value"""
+    gains: Mapping[str, float | None]
+    """target → relative gain (0.03 is 3 %) over `gains_baseline`, mean of development and test; may be empty"""
+    gains_baseline: str
+    gains_source: str
+
+    def cell(self, partition: str, system: str, target: str) -> float | None:
+        return self.cells.get(partition, {}).get(system, {}).get(target)
+
+    @property
+    def has_cells(self) -> bool:
+        return any(v is not None for rows in self.cells.values() for row in rows.values() for v in row.values())
+
+
+def read_published(name: str | None, folder: Path = FOLDER) -> Published | None:
+    """Read `name` (with or without `.json`) in `folder`; None for no name. UserError: missing or unreadable."""
+    if name is None:
+        return None
+    path = (folder / name).with_suffix(".json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        gains = content.get("relative_gains", {"targets": {}, "baseline": "", "source": ""})
+        return Published(
+            source=content["source"],
+            reason=content["reason"],
+            cells=content["cells"],
+            gains=gains["targets"],
+            gains_baseline=gains["baseline"],
+            gains_source=gains["source"],
+        )
+    except FileNotFoundError:
+        raise UserError(f"The published values {path} are missing.") from None
+    except (KeyError, ValueError) as error:
+        raise UserError(f"The published values {path} cannot be read: {error!r}.") from None

@@ -1,0 +1,129 @@
+"""Systems for tests of the engine: cheap, and able to fail in every way. Importable by Ray's workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import affect.systems
+from affect.errors import UserError
+from affect.streams import stream
+from affect.study import Settings
+from affect.systems.base import Facts, Fit, Hyperparameter, Replicate, Report
+
+EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Least squares on noisy targets. `alpha` and `beta` weigh targets as in the ladder study."""
+
+    name: str = "toy"
+    paper: str = "none"
+    version: int = 1
+    description: str = "a toy"
+    presets: Mapping[str, Settings] = field(default_factory=lambda: {"paper": {}})
+    needs_text: bool = False
+    seeded: bool = True
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return {
+            "alpha": Hyperparameter(1 / 3, low=0.0, high=1.0),
+            "beta": Hyperparameter(1 / 3, low=0.0, high=1.0),
+            "noise": Hyperparameter(0.1, low=0.0),
+            "width": Hyperparameter(4, low=1, structural=True),
+            "seconds": Hyperparameter(0.0, low=0.0),
+            "fault": Hyperparameter(
+                "none", choices=("none", "error", "memory", "kill", "kill_once", "diverge", "mistake")
+            ),
+            "folder": Hyperparameter("."),
+        }
+
+    def check(self, settings: Settings) -> None:
+        if settings["alpha"] + settings["beta"] > 1 + 1e-9:
+            raise UserError(f"{self.name}: alpha={settings['alpha']:g} and beta={settings['beta']:g} exceed 1.")
+
+    def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
+        weights = {"arousal": settings["alpha"], "valence": settings["beta"]}
+        rest = 1 - settings["alpha"] - settings["beta"]
+        return tuple(name for name in targets if weights.get(name, rest) > 1e-9)
+
+    def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
+        return ("toy", facts, settings["width"])
+
+    def steps(self, settings: Settings, facts: Facts) -> int:
+        return EPOCHS
+
+    def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
+        return min(4, largest), 0.01
+
+    def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
+        faults = {str(r.settings["fault"]) for r in replicates}
+        marker = Path(str(replicates[0].settings["folder"])) / "killed"
+        if "error" in faults:
+            raise ArithmeticError("this\nnever works")
+        if "mistake" in faults:
+            raise UserError("corpus/samples.parquet, row 3: label 9 is wrong.")
+        if "memory" in faults and len(replicates) > 1:
+            raise MemoryError("too many")
+        if "kill" in faults or ("kill_once" in faults and not marker.exists()):
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if marker.parent != Path("."):
+            partial = marker.with_name(f"pid-{os.getpid()}")
+            partial.write_text(str(os.getpid()))
+            partial.rename(marker.with_name("pid"))
+        for epoch in range(EPOCHS):
+            time.sleep(max(float(r.settings["seconds"]) for r in replicates) / EPOCHS)
+            report(epoch + 1, EPOCHS)
+        return [self._fit(r) for r in replicates]
+
+    def _fit(self, replicate: Replicate) -> Fit:
+        data, settings = replicate.data, replicate.settings
+        if settings["fault"] == "diverge":
+            return Fit("diverged", lambda inputs: np.full((len(inputs), len(data.targets)), np.nan))
+        noise = stream(replicate.seed, "noise").standard_normal(data.y_labelled.shape) * settings["noise"]
+        x = data.train.numpy()[data.labelled].astype(np.float64)
+        weights = np.linalg.lstsq(x, data.y_labelled - data.target_mean + noise, rcond=None)[0]
+        curves = [
+            (epoch, "development", target, 0.1 * epoch) for epoch in range(1, EPOCHS + 1) for target in data.targets
+        ]
+        return Fit(
+            "complete",
+            lambda inputs: inputs.numpy() @ weights + data.target_mean,
+            dict.fromkeys(data.targets, EPOCHS),
+            curves,
+        )
+
+
+SYSTEMS = (Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True))
+
+
+def install() -> None:
+    """Make these the only systems of this process."""
+    affect.systems.registry = lambda: {system.name: system for system in SYSTEMS}  # type: ignore[assignment]
+
+
+def start_ray() -> None:
+    """A local Ray whose workers know these systems."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={
+            "env_vars": {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+            "worker_process_setup_hook": "engine_fakes.install",
+        },
+    )

@@ -1,0 +1,122 @@
+"""The contract of executors: same trials, same rows, isolated failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from affect.engine.executors import Executor, Inline, out_of_memory
+from affect.engine.on_ray import OnRay
+from affect.engine.run import Summary, run
+from affect.engine.store import Store
+from affect.engine.work import Workplace
+from affect.study import Resolved, Row
+
+Resolve = Callable[..., Resolved]
+GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
+
+
+class Silent:
+    def show(self, state: object) -> None:
+        return None
+
+
+@pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "inline":
+        return Inline()
+    request.getfixturevalue("ray_with_toys")
+    return OnRay("cpu", slots=2)
+
+
+def go(resolved: Resolved, executor: Executor, results: Path, place: Workplace) -> tuple[Summary, pd.DataFrame]:
+    store = Store(str(results), resolved.study.name)
+    with store.locked():
+        summary = run(resolved, store, executor, place, Silent())
+    return summary, store.trials()
+
+
+def stripped(frame: pd.DataFrame) -> pd.DataFrame:
+    keys = ["trial", "partition", "target"]
+    kept = frame.drop(columns=["wall_seconds", "pack", "pack_size"])
+    names = {name: "str" for name, kind in kept.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+    return kept.astype(names).sort_values(keys, ignore_index=True)
+
+
+def test_same_trials_and_same_rows(resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path) -> None:
+    resolved = resolve(Row("toy", GRID), Row("other"), seeds=3, fractions=(1.0, 0.5))
+    summary, rows = go(resolved, executor, tmp_path / "a", place)
+    assert summary.left == 0
+    _, reference = go(resolved, Inline(), tmp_path / "b", place)
+    pd.testing.assert_frame_equal(stripped(rows), stripped(reference), check_exact=True)
+
+
+def test_failures_are_isolated(resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path) -> None:
+    candidates = ({"alpha": 1.0, "beta": 0.0}, {"alpha": 0.0, "beta": 1.0, "fault": "error"}, {"alpha": 0, "beta": 0})
+    summary, rows = go(resolve(Row("toy", candidates)), executor, tmp_path, place)
+    assert dict(rows.groupby("status", observed=True)["trial"].nunique()) == {"complete": 4, "failed": 2}
+    assert {message.split(":")[0] for _, message in summary.failed} == {"ArithmeticError"}
+
+
+def test_out_of_memory_halves(resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path) -> None:
+    summary, rows = go(resolve(Row("toy", ({"fault": "memory"},)), seeds=4), executor, tmp_path, place)
+    assert summary.trained == 4
+    assert set(rows["status"]) == {"complete"}
+    assert set(rows["pack_size"]) == {1}
+
+
+@pytest.mark.ray
+def test_a_dying_worker_costs_one_try(resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path) -> None:
+    candidates = ({"fault": "kill_once", "folder": str(tmp_path)},)
+    resolved = resolve(Row("toy", candidates), Row("other"), seeds=4)
+    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    assert (tmp_path / "killed").exists()
+    assert summary.left == 0
+    assert set(rows["status"]) == {"complete"}
+    assert not rows.duplicated(["trial", "partition", "target"]).any()
+
+
+@pytest.mark.ray
+def test_a_trial_that_always_kills_its_worker_fails_alone(
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+) -> None:
+    candidates = ({"fault": "kill", "folder": str(tmp_path)},)
+    resolved = resolve(Row("toy", candidates), Row("other"), seeds=1)
+    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    assert len(summary.failed) == 1
+    assert "worker lost" in summary.failed[0][1]
+    assert "3 tries" in summary.failed[0][1]
+    status = rows.drop_duplicates("trial").set_index("system")["status"]
+    assert dict(status) == {"toy": "failed", "other": "complete"}
+
+
+@pytest.mark.ray
+def test_a_worker_killed_from_outside(resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path) -> None:
+    resolved = resolve(Row("toy", ({"seconds": 1.5, "folder": str(tmp_path)},)), seeds=12)
+    marker = tmp_path / "pid"
+
+    def kill() -> None:
+        while not marker.exists():
+            time.sleep(0.05)
+        os.kill(int(marker.read_text()), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    thread.join()
+    assert summary.left == 0
+    assert rows["trial"].nunique() == 12
+    assert not rows.duplicated(["trial", "partition", "target"]).any()
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    assert out_of_memory(MemoryError())
+    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not out_of_memory(RuntimeError("shapes differ"))

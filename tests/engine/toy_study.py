@@ -1,0 +1,28 @@
+"""A study script over the toy systems, run as a program by the tests of crashes."""
+
+from __future__ import annotations
+
+import sys
+
+import engine_fakes
+
+from affect.command import main
+from affect.study import Mark, Row, Scale, Study, Table
+
+GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
+STUDY = Study(
+    name="toys",
+    title="Toys",
+    paper="none",
+    targets=("arousal", "valence", "dominance"),
+    metric="ccc",
+    scales={"demo": Scale("tiny", (Row("other"), Row("toy", GRID), Row("fixed", floor=True)), 6)},
+    marks=(Mark("*", "other"),),
+    tables=(Table("table_1", "Table 1", "nowhere"),),
+)
+
+if __name__ == "__main__":
+    engine_fakes.install()
+    if "ray" in sys.argv:
+        engine_fakes.start_ray()
+    main(STUDY)

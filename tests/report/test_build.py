@@ -1,0 +1,218 @@
+"""Whole reports: files, determinism, what is said about gaps."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affect.errors import UserError
+from affect.report import Evidence, build_report
+from affect.report.published import read_published
+
+from .conftest import make_evidence, make_resolved, make_study
+
+BARE = make_study(figures=())
+"""Without figures: for what is said in words."""
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report over three label fractions."""
+    folder = tmp_path_factory.mktemp("reports") / "ladder_ablation"
+    build_report(make_evidence(make_resolved((1.0, 0.1, 0.02))), folder)
+    return folder
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {p.name: p.read_text() for p in folder.iterdir() if p.suffix not in (".png", ".pdf")}
+
+
+def test_files(folder: Path) -> None:
+    figures = {
+        f"{name}.{kind}" for name in ("figure3", "label_fractions", "learning_curves") for kind in ("png", "pdf")
+    }
+    tables = {"table1.md", "table1.tex", "table1.html"}
+    rest = {"report.md", "report.html", "claims.md", "values.csv", "comparisons.csv"}
+    assert {path.name for path in folder.iterdir()} == figures | tables | rest
+
+
+def test_regenerated_byte_for_byte(folder: Path, tmp_path: Path) -> None:
+    time.sleep(1.1)  # a time stamp to the second would differ
+    resolved = make_resolved((1.0, 0.1, 0.02))
+    evidence = make_evidence(resolved)
+    shuffled = replace(
+        evidence,
+        values=evidence.values.sample(frac=1, random_state=3),
+        curves=None if evidence.curves is None else evidence.curves.sort_values(["epoch", "seed"]),
+    )
+    written = build_report(shuffled, tmp_path / "elsewhere" / "deep")
+    assert {path.name for path in written} == {path.name for path in folder.iterdir()}
+    for path in written:
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+def test_no_path_date_or_time(folder: Path) -> None:
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert str(folder).encode() not in content
+        assert not re.search(rb"20\d\d-\d\d-\d\d|CreationDate|Matplotlib v|D:20\d\d", content), path.name
+
+
+def test_figures_are_drawn(folder: Path) -> None:
+    from matplotlib.image import imread
+
+    for path in folder.glob("*.png"):
+        assert path.read_bytes().startswith(PNG)
+        pixels = imread(path)
+        assert pixels.shape[1] > 1000
+        assert len(np.unique(pixels[..., 0])) > 50
+    for path in folder.glob("*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF")
+        assert path.stat().st_size > 5_000
+
+
+def test_report_says_what_was_run(folder: Path) -> None:
+    text = (folder / "report.md").read_text()
+    for said in (
+        "> **Open speech corpus. Groups unknown.**",
+        "Finding about the corpus: 35 samples occur twice.",
+        "Label fractions: 100 %, 10 %, 2 %.",
+        "10 seeds per cell (0 to 9)",
+        "dropout_input 0.1, learning_rate 0.0005",
+        "alpha 0.6, beta 0.2",
+        "3,753 (development) and 7,341 (test)",
+        "The cells of Table I are not in the available text",
+        "+3.0 %",
+        "+3.5 %",
+        "MTL (2), Lad+L+MTL (2), Lad+UL+MTL (2)",
+    ):
+        assert said in text, said
+
+
+def test_table_has_all_fractions_in_order(folder: Path) -> None:
+    for name in ("table1.md", "table1.tex", "table1.html"):
+        text = (folder / name).read_text()
+        places = [text.index(words) for words in ("all labels", "10 ", "2 ")]
+        captions = re.findall(r"Within-corpus evaluation, (all|10|2) ", text)
+        assert captions == ["all", "10", "2"]
+        assert places[0] >= 0
+    assert (folder / "table1.tex").read_text().count(r"\begin{table}") == 3 + 3 * 4
+
+
+def test_best_of_a_column_is_bold_and_floors_stand_below_a_rule(folder: Path) -> None:
+    table = (folder / "table1.md").read_text().split("\n\n")[3]
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
+    assert list(rows)[-1] == "ridge"
+    assert rows["Lad+UL+MTL"].count("**") == 12
+    assert sum(line.count("**") for line in rows.values()) == 12
+    assert "•" not in rows["ridge"]
+    assert "not in the paper" in rows["ridge"]
+    tex = (folder / "table1.tex").read_text()
+    assert re.search(r"\\midrule\nridge", tex)
+
+
+def test_synthetic_twin_is_never_passed_off(tmp_path: Path) -> None:
+    build_report(make_evidence(make_resolved(synthetic=True, study=BARE)), tmp_path)
+    for name, text in texts(tmp_path).items():
+        if not name.endswith(".csv"):
+            assert "Synthetic data" in text, name
+    claims = (tmp_path / "claims.md").read_text()
+    assert claims.count("not testable here") == 2 * 4
+    assert "not reproduced" not in claims
+
+
+def test_too_few_seeds_print_the_table_and_say_how_many(tmp_path: Path) -> None:
+    build_report(make_evidence(make_resolved(seeds=1, study=BARE)), tmp_path)
+    text = (tmp_path / "table1.md").read_text()
+    assert "| STL " in text
+    assert "needs 9 seeds, and there is 1." in text
+    assert "(•" not in text.split("\n\n")[3]
+    assert "withheld" in text
+
+
+def test_gaps_are_shown(with_values: Callable[..., Evidence], tmp_path: Path) -> None:
+    def lose(values: pd.DataFrame) -> pd.DataFrame:
+        values = values[~((values["system"] == "MTL") & (values["target"] == "valence"))].copy()
+        values = values[~((values["system"] == "STL") & (values["seed"] >= 7))]
+        gone = (values["system"] == "Lad+L+STL") & (values["target"] == "arousal") & (values["seed"] == 3)
+        values.loc[gone, "status"] = "diverged"
+        values.loc[gone, "value"] = np.nan
+        return values
+
+    build_report(with_values(lose, study=BARE), tmp_path)
+    text = (tmp_path / "table1.md").read_text()
+    rows = {line.split("|")[1].strip(): line for line in text.split("\n\n")[3].splitlines()}
+    assert rows["MTL"].count("missing") == 2
+    assert rows["STL"].count("7/10 seeds") == 6
+    assert rows["Lad+L+STL"].count("9/10 seeds") == 2
+    assert "Diverged trials are left out of the means: Lad+L+STL arousal, 1 of 10 diverged." in text
+    assert "Missing: 19 of 210 trials" in text
+    frame = pd.read_csv(tmp_path / "values.csv")
+    row = frame.query("system == 'Lad+L+STL' and target == 'arousal' and partition == 'test'").iloc[0]
+    assert (row["seeds"], row["seeds_expected"], row["diverged"]) == (9, 10, 1)
+
+
+def test_nothing_finished_yet(tmp_path: Path) -> None:
+    evidence = make_evidence()
+    empty = replace(evidence, values=evidence.values.iloc[:0], choices=evidence.choices.iloc[:0], curves=None)
+    build_report(empty, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("missing") >= 42
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_figures_without_data_are_removed(tmp_path: Path) -> None:
+    build_report(make_evidence(make_resolved((1.0, 0.1))), tmp_path)
+    assert (tmp_path / "label_fractions.png").exists()
+    build_report(make_evidence(), tmp_path)
+    assert not (tmp_path / "label_fractions.png").exists()
+    assert "label_fractions.png" not in (tmp_path / "report.md").read_text()
+
+
+def test_missing_baseline_is_said(tmp_path: Path) -> None:
+    resolved = make_resolved(study=BARE)
+    build_report(make_evidence(replace(resolved, rows=resolved.rows[1:])), tmp_path)
+    assert "No •: the baseline STL was not run." in (tmp_path / "table1.md").read_text()
+
+
+def test_published_values_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"source": "P9, Table I", "reason": "", "cells": {"test": {"STL": {"arousal": 0.7654}}}}
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    monkeypatch.setattr("affect.report.build.read_published", lambda name: name and read_published(name, tmp_path))
+    study = make_study()
+    study = replace(study, tables=(replace(study.tables[0], published="other"),), figures=(), claims=())
+    build_report(make_evidence(make_resolved(study=study)), tmp_path / "out")
+    table = (tmp_path / "out" / "table1.md").read_text().split("\n\n")[3].splitlines()
+    assert table[2].count("published") == 6
+    assert "0.765" in next(line for line in table if line.startswith("| STL"))
+
+
+def test_missing_published_file_writes_nothing(tmp_path: Path) -> None:
+    study = make_study()
+    study = replace(study, tables=(replace(study.tables[0], published="absent"),))
+    with pytest.raises(UserError, match=r"absent\.json are missing"):
+        build_report(make_evidence(make_resolved(study=study)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_file_of_the_ladder_paper() -> None:
+    published = read_published("ladder_table1.json")
+    assert published is not None
+    assert not published.has_cells
+    assert (published.gains["arousal"], published.gains["dominance"]) == (0.030, 0.035)
+    assert read_published(None) is None
+
+
+def test_broken_published_file(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_published("broken", tmp_path)

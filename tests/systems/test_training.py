@@ -1,0 +1,166 @@
+"""Packs: a trial's result never depends on what shares its pack, and each setting acts on its own replicate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from affect.systems import get_system
+from affect.systems.base import Replicate, resolve_settings
+from affect.systems.stack import Layout, NAdam
+from affect.systems.training import Trainer, batch_order, concordance, concordance_loss, facts_of
+from tests.systems.toy import TARGETS, toy_data
+
+NAMES = ("STL", "MTL", "Lad+L+STL", "Lad+L+MTL", "Lad+UL+STL", "Lad+UL+MTL")
+SMALL = {"epochs": 3, "batch_size": 32, "width": 16, "learning_rate": 3e-3}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _fit(name, members, **settings):
+    """Fit one pack of (seed, own settings) members; development predictions and fits."""
+    system = get_system(name)
+    replicates = [
+        Replicate(toy_data(seed, pool=40), resolve_settings(system, "paper", SMALL, settings, own), seed)
+        for seed, own in members
+    ]
+    fits = system.fit(replicates, device="cpu", report=lambda done, total: None)
+    return [fit.predict(r.data.development) for fit, r in zip(fits, replicates, strict=True)], fits
+
+
+def _members(name, n):
+    if name.endswith("STL"):
+        return [(k, {"target": TARGETS[k % 3], "learning_rate": 1e-3 * (k + 1)}) for k in range(n)]
+    return [(k, {"alpha": 0.1 * (k % 4), "beta": 0.3, "learning_rate": 1e-3 * (k + 1)}) for k in range(n)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_does_not_depend_on_what_shares_the_pack(name):
+    members = _members(name, 8)
+    together, _ = _fit(name, members)
+    order = [3, 0, 6, 1, 7, 2, 5, 4]
+    shuffled, _ = _fit(name, [members[i] for i in order])
+    three, _ = _fit(name, members[:3])
+    alone = [_fit(name, [member])[0][0] for member in members[:3]]
+    for position, i in enumerate(order):
+        np.testing.assert_array_equal(shuffled[position], together[i])
+    for i in range(3):
+        np.testing.assert_array_equal(three[i], together[i])
+        np.testing.assert_array_equal(alone[i], together[i])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scalar_setting_acts_on_its_own_replicate(name):
+    system = get_system(name)
+    base = _members(name, 1)[0][1]
+    scalars = [n for n, hp in system.hyperparameters.items() if not hp.structural and isinstance(hp.default, float)]
+    members = [(0, base)] + [(0, base | {n: {"alpha": 0.25, "beta": 0.2}.get(n, 0.017)}) for n in scalars]
+    predictions, _ = _fit(name, members)
+    for scalar, other in zip(scalars, predictions[1:], strict=True):
+        assert not np.array_equal(predictions[0], other, equal_nan=True), scalar
+
+
+def test_single_task_is_the_corner_of_multitask():
+    single, _ = _fit("STL", [(4, {"target": "valence"})])
+    multi, _ = _fit("MTL", [(4, {"alpha": 0.0, "beta": 1.0})])
+    np.testing.assert_array_equal(single[0][:, 1], multi[0][:, 1])
+    assert np.isnan(single[0][:, [0, 2]]).all()
+
+
+def test_a_replicate_that_diverges_harms_no_other():
+    calm = [(0, {}), (1, {})]
+    wild = (2, {"learning_rate": 1e30})
+    want, _ = _fit("Lad+UL+MTL", calm)
+    got, fits = _fit("Lad+UL+MTL", [calm[0], wild, calm[1]])
+    assert [fit.status for fit in fits] == ["complete", "diverged", "complete"]
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_array_equal(got[2], want[1])
+    assert np.isnan(got[1]).all()
+
+
+def test_the_kept_epoch_is_the_best_on_development_per_target():
+    predictions, (fit,) = _fit("MTL", [(0, {})], epochs=8)
+    data = toy_data(0, pool=40)
+    for t, target in enumerate(TARGETS):
+        curve = {epoch: value for epoch, _, name, value in fit.curves if name == target}
+        assert len(curve) == 8
+        assert fit.epochs[target] == max(curve, key=curve.get)
+        kept = concordance(torch.from_numpy(predictions[0]), torch.from_numpy(data.y_development))[t].item()
+        assert kept == pytest.approx(max(curve.values()), abs=1e-5)
+
+
+def test_systems_with_one_seed_share_batches_noise_and_weights():
+    trainers = {}
+    for name in ("MTL", "Lad+L+MTL", "Lad+UL+MTL"):
+        system = get_system(name)
+        settings = resolve_settings(system, "paper", SMALL)
+        data = toy_data(5, pool=40)
+        network = system.network(settings, facts_of(data))
+        trainers[name] = Trainer(network, [data], [5], [system.scalars(settings, TARGETS)], 32, "cpu")
+    batches = {name: trainer.sources["labelled"].next() for name, trainer in trainers.items()}
+    first = batches["Lad+L+MTL"]
+    torch.testing.assert_close(batches["MTL"].x, first.x, rtol=0, atol=0)
+    torch.testing.assert_close(batches["Lad+UL+MTL"].normal[1], first.normal[1], rtol=0, atol=0)
+    for name in ("w1", "w2", "head"):
+        torch.testing.assert_close(trainers["MTL"].parameters[name], trainers["Lad+L+MTL"].parameters[name], rtol=0, atol=0)
+
+
+def test_noise_has_the_declared_distribution_and_streams_differ():
+    system = get_system("Lad+UL+MTL")
+    settings = resolve_settings(system, "paper", {"batch_size": 64, "width": 64})
+    data = [toy_data(s, n=640, labelled=640) for s in (0, 1)]
+    network = system.network(settings, facts_of(data[0]))
+    trainer = Trainer(network, data, [0, 1], [system.scalars(settings, TARGETS)] * 2, 64, "cpu")
+    batch = trainer.sources["unlabelled"].next()
+    draws = torch.stack([n.mean((1, 2)) for n in batch.normal[1:]]), torch.stack([n.var((1, 2)) for n in batch.normal[1:]])
+    assert draws[0].abs().max() < 5 / (64 * 64) ** 0.5
+    assert (draws[1] - 1).abs().max() < 0.12
+    assert not torch.equal(batch.normal[1][0], batch.normal[1][1])
+    assert not torch.equal(trainer.sources["labelled"].next().normal[1], batch.normal[1])
+    assert 0 <= batch.uniform[0].min()
+    assert batch.uniform[0].max() < 1
+
+
+def test_an_epoch_visits_every_row_once_in_batches_of_equal_size():
+    order = batch_order(745, 256, np.random.default_rng(0))
+    epoch = [next(order) for _ in range(3)]
+    assert sorted(map(len, epoch)) == [248, 248, 249]
+    assert sorted(np.concatenate(epoch)) == list(range(745))
+
+
+def test_nadam_equals_torch_with_its_own_rate_per_replicate():
+    g = torch.Generator().manual_seed(0)
+    shapes = {"a": (30, 40), "b": (7,)}
+    layout = Layout(shapes)
+    start = [{n: torch.randn(*s, generator=g) for n, s in shapes.items()} for _ in range(3)]
+    flat = layout.pack(start)
+    ours = NAdam(flat, [1e-2, 1e-3, 1e-4])
+    theirs = [[p[n].clone().requires_grad_() for n in shapes] for p in start]
+    optimisers = [torch.optim.NAdam(p, lr) for p, lr in zip(theirs, (1e-2, 1e-3, 1e-4), strict=True)]
+    for _ in range(60):
+        gradients = [torch.randn(3, *s, generator=g) for s in shapes.values()]
+        ours.update(gradients)
+        for k, (parameters, optimiser) in enumerate(zip(theirs, optimisers, strict=True)):
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p.grad = gradient[k].clone()
+            optimiser.step()
+    for k in range(3):
+        for view, p in zip(layout.unpack(flat).values(), theirs[k], strict=True):
+            torch.testing.assert_close(view[k], p.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_concordance_loss_weights_each_target():
+    g = torch.Generator().manual_seed(0)
+    prediction, truth = torch.randn(2, 50, 3, generator=g), torch.randn(2, 50, 3, generator=g)
+    weights = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    values = concordance(prediction, truth)
+    want = (weights * (1 - values)).sum(1)
+    torch.testing.assert_close(concordance_loss(prediction, truth, weights), want)
+    assert concordance(truth, truth).min() > 0.9999
