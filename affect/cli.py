@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from affect.command import COMPLETE, Parser, guarded
+from affect.command import COMPLETE, Parser, guarded, stdout
 from affect.errors import UserError
 
 EPILOG = """\
@@ -75,7 +74,7 @@ def _report(args: argparse.Namespace) -> None:
     if args.corpus is None and len(corpora) > 1:
         raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
     resolved = store.load_request(args.corpus or (corpora[0] if corpora else ""))
-    folder = write_report(resolved, store, Path(args.reports), Console(soft_wrap=not sys.stdout.isatty()))
+    folder = write_report(resolved, store, Path(args.reports), stdout())
     print(f"Report: {folder}")
 
 
@@ -94,7 +93,7 @@ def _list(args: argparse.Namespace) -> None:
         counts = rows.groupby(columns[1:], observed=True)["trial"].nunique()
         for (corpus, system, fraction, status), count in counts.items():
             table.add_row(path.name, corpus, system, f"{fraction:.4g}", status, str(count))
-    Console().print(table)
+    stdout().print(table)
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -27,6 +27,8 @@ from affect.systems import get_system
 
 COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
+PLAIN_WIDTH = 120
+
 EPILOG = """\
 examples:
   %(prog)s                                    the demo: minutes, on a corpus that comes with the project
@@ -52,6 +54,11 @@ def main(study: Study, argv: Sequence[str] | None = None) -> NoReturn:
     """Run `study` as a program: never returns."""
     args = _parser(study).parse_args(argv)
     sys.exit(guarded(lambda: _main(study, args), _parser(study).prog))
+
+
+def stdout() -> Console:
+    """Standard output: as wide as its lines where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH, soft_wrap=True)
 
 
 def guarded(action, prog: str) -> int:  # type: ignore[no-untyped-def]
@@ -100,7 +107,7 @@ def _parser(study: Study) -> Parser:
 
 
 def _main(study: Study, args: argparse.Namespace) -> int:
-    console = Console(stderr=False, soft_wrap=not sys.stdout.isatty())
+    console = stdout()
     resolved, corpus = resolve(study, args)
     store = Store(args.results, study.name)
     slots = 1 if args.executor == "inline" else local_slots(resolved.device)

@@ -116,7 +116,7 @@ class Task:
         for name in ("development", "test"):
             self._rows[name] = self._rows[name][labelled[self._rows[name]]]
         self._labelled_train = self._rows["train"][labelled[self._rows["train"]]]
-        self._array = corpus.view(spec.view)
+        self._array = corpus.view(spec.view, spec.protocol)
         self._text = samples["text"].to_numpy() if "text" in samples.columns else None
 
     @cached_property

@@ -38,7 +38,7 @@ def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:
     corpus = resolved.corpus
     table = Table(title=f"{resolved.study.title}: {corpus.banner}", title_justify="left")
     for name in ("system", "labels", "cells", "trials", "stored", "to run", "packs", "after choices", "expected time"):
-        table.add_column(name, justify="left" if name == "system" else "right")
+        table.add_column(name, justify="left" if name == "system" else "right", no_wrap=True)
     packs = partition(wanted.pending, sizes.group_of, sizes, slots)
     total = 0.0
     for row in resolved.rows:

@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 
 def to_json(resolved: Resolved) -> str:
-    """`resolved` as indented JSON with sorted keys."""
-    return json.dumps(asdict(resolved), sort_keys=True, indent=1, allow_nan=False) + "\n"
+    """`resolved` as indented JSON; the order of settings is kept, for reports list them in it."""
+    return json.dumps(asdict(resolved), indent=1, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Resolved:

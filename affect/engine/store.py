@@ -257,7 +257,9 @@ def _read_all(paths: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
     parquet = ds.ParquetFileFormat(default_fragment_scan_options=options)
     factory = ds.FileSystemDatasetFactory(pa.fs.LocalFileSystem(), names, parquet)
-    return factory.finish(factory.inspect(promote_options="permissive")).to_table(columns=None if columns is None else list(columns))
+    return factory.finish(factory.inspect(promote_options="permissive")).to_table(
+        columns=None if columns is None else list(columns)
+    )
 
 
 def _framed(path: Path) -> bool:

@@ -41,7 +41,7 @@ class Hyperparameter:
             return str(value)
         kind = type(self.default)
         try:
-            number = kind(value)
+            number: Any = kind(value)
         except (TypeError, ValueError):
             raise UserError(f"{system}: {name}={value} is not a {kind.__name__}.") from None
         if isinstance(number, float) and not np.isfinite(number):
@@ -78,7 +78,7 @@ class Fit:
     status: str
     """`complete` or `diverged`."""
     predict: Callable[[Inputs], np.ndarray]
-    """Inputs of n samples → predictions [n, T] in the targets' own units; column t from the snapshot kept for target t."""
+    """n samples → predictions [n, T] in the targets' own units; column t from the snapshot kept for target t."""
     epochs: Mapping[str, int] = field(default_factory=dict)
     """Target → kept epoch (1-based; 0 where nothing was chosen)."""
     curves: Sequence[tuple[int, str, str, float]] = ()
@@ -88,18 +88,37 @@ class Fit:
 class System(Protocol):
     """One row of a table. Registered by name in `affect.systems`."""
 
-    name: str
-    paper: str
-    version: int
-    """Raised whenever the meaning of a result changes; part of every trial's id."""
-    description: str
-    hyperparameters: Mapping[str, Hyperparameter]
-    presets: Mapping[str, Settings]
-    """Preset name → values that differ from the hyperparameters' defaults."""
-    needs_text: bool
-    """Fits on the corpus' text column instead of a numeric view."""
-    seeded: bool
-    """False where a fit depends on the seed through the labelled subset alone."""
+    @property
+    def name(self) -> str:
+        """The row's name, as in the paper's table."""
+
+    @property
+    def paper(self) -> str:
+        """Short name of the paper it comes from."""
+
+    @property
+    def description(self) -> str:
+        """One line for listings."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the meaning of a result changes; part of every trial's id."""
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        """Every setting it has, in the order in which results list them."""
+
+    @property
+    def presets(self) -> Mapping[str, Settings]:
+        """Preset name → values that differ from the hyperparameters' defaults."""
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether it fits on the corpus' text column instead of a numeric view."""
+
+    @property
+    def seeded(self) -> bool:
+        """False where a fit depends on the seed through the labelled subset alone."""
 
     def check(self, settings: Settings) -> None:
         """Raise `UserError` for settings that contradict each other (α+β>1)."""
@@ -114,7 +133,7 @@ class System(Protocol):
         """Optimiser steps of one fit (1 for estimators): the unit of cost within a structure."""
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
-        """Measure the device: (pack size with the best throughput, at most `largest`; seconds per step of one replicate)."""
+        """Measure the device: pack size with the best throughput (at most `largest`), seconds per step of a replicate."""
 
     def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
         """Fit a pack; entry k belongs to replicate k and does not depend on the others."""

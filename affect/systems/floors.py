@@ -109,5 +109,7 @@ def _tfidf_ridge() -> list[Any]:
 SYSTEMS = (
     EstimatorSystem("ridge", "ridge regression on the normalised view", _ridge),
     EstimatorSystem("svr", "support vector regression with an RBF kernel on the normalised view", _svr),
-    EstimatorSystem("tfidf_ridge", "ridge regression on sparse TF-IDF of the text (1-2-grams)", _tfidf_ridge, needs_text=True),
+    EstimatorSystem(
+        "tfidf_ridge", "ridge regression on sparse TF-IDF of the text (1-2-grams)", _tfidf_ridge, needs_text=True
+    ),
 )

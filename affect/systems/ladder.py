@@ -1,7 +1,7 @@
 """P1: ladder networks for speech emotion attributes (Parthasarathy & Busso), six rows of its Table I.
 
-The network is x [D] → 256 → 256 → one output per attribute. `STL` and `MTL` train it on CCC with dropout; the `Lad` rows add
-batch normalisation, noise at every layer and a decoder that reconstructs layers 0-2 (Eq. 1 and 3); `UL` rows also
+The network is x [D] → 256 → 256 → one output per attribute. `STL` and `MTL` train it on CCC with dropout; the `Lad` rows
+add batch normalisation, noise at every layer and a decoder that reconstructs layers 0-2 (Eq. 1 and 3); `UL` rows also
 reconstruct the unlabelled pool. STL is the corner α, β ∈ {0, 1} of MTL (Section III-C), so both are one network with
 three outputs: an output of weight 0 has no gradient and touches nothing else.
 
@@ -25,8 +25,8 @@ from affect.streams import stream
 from affect.study import Settings
 from affect.systems import training
 from affect.systems.base import Facts, Fit, Hyperparameter, Replicate, Report
-from affect.systems.probe import probe
 from affect.systems.ladder_layers import COEFFICIENTS, DecoderLayer, EncoderLayer, normalise
+from affect.systems.probe import probe
 from affect.systems.stack import Layout
 from affect.systems.training import Batch, Network, Scalars, Update, concordance_loss
 
@@ -120,7 +120,9 @@ class LadderSystem:
 
     def scalars(self, settings: Settings, targets: Sequence[str]) -> Scalars:
         """What may differ within a pack, as numbers; `weights` has one per target."""
-        names = [name for name, hp in self.hyperparameters.items() if not hp.structural and isinstance(hp.default, float)]
+        names = [
+            name for name, hp in self.hyperparameters.items() if not hp.structural and isinstance(hp.default, float)
+        ]
         return {name: float(settings[name]) for name in names} | {"weights": self.weights(settings, targets)}
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:

@@ -1,25 +1,37 @@
 """The two layers of a stacked ladder network, each one autograd Function with its derivative written out.
 
 Shapes: K replicates, B rows of a batch, H units. Written by hand because autograd would keep, and pass over, some forty
-intermediate [K, B, H] arrays per layer; here the sums over the batch are taken once, and wide layers are worked through in
-blocks of columns that stay in cache (every operation but the sums over the batch is per element, and those are per column).
+intermediate [K, B, H] arrays per layer. Each direction exists twice: as torch operations over the whole stack (GPU, and
+float64, in which derivatives are checked) and as one compiled loop per replicate (float32 on a CPU: a fifth of the time).
 Equations: Rasmus et al. 2015, Algorithm 1, with scale and bias both learnt (P1, Section III-B).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 EPSILON = 1e-10
 """Added to batch variances (value of the reference ladder network)."""
-BLOCK = 1 << 16
-"""Elements of one block on a CPU: the dozen arrays in use at a time stay in a core's second-level cache."""
 COEFFICIENTS = 9
 """Parameters of the combinator per unit: a1..a4, b1, c1..c4."""
+
+
+def kernels_for(values: Tensor) -> Any:
+    """The compiled kernels if they apply to tensors like this one, else None. Imported late: the compiler is slow to load."""
+    if not values.is_cpu or values.dtype != torch.float32:
+        return None
+    from affect.systems import ladder_kernels
+
+    return ladder_kernels
+
+
+def arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """Tensors as the kernels take them: C-contiguous, sharing memory where they already are."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -55,13 +67,19 @@ class EncoderLayer(torch.autograd.Function):
         clean, noisy = torch.empty_like(noise), torch.empty_like(noise)
         h = pre.new_empty(replicates, 1 if last else 2, rows, units)
         moments = pre.new_empty(4, replicates, 1, units)
-        scale, shift = gamma[:, None], (gamma * beta)[:, None]
-        for k, at in blocks(noise):
-            clean[k, :, at], moments[0, k, :, at], moments[1, k, :, at] = normalise(pre[k, 0, :, at])
-            value, moments[2, k, :, at], moments[3, k, :, at] = normalise(pre[k, 1, :, at])
-            torch.add(value, noise[k, :, at], out=noisy[k, :, at])
+        if kernels := kernels_for(pre):
+            p, n, g, b, z0, z1, out, m = arrays(pre, noise, gamma, beta, clean, noisy, h, moments)
+            silence = np.zeros((1, units), np.float32)
+            for k in range(replicates):
+                wanted = out[k, 0, :0] if last else out[k, 0]
+                kernels.encoder_forward(p[k, 0], silence, g[k], b[k], z0[k], wanted, m[0, k, 0], m[1, k, 0])
+                kernels.encoder_forward(p[k, 1], n[k], g[k], b[k], z1[k], out[k, -1], m[2, k, 0], m[3, k, 0])
+        else:
+            clean, moments[0], moments[1] = normalise(pre[:, 0])
+            noisy, moments[2], moments[3] = normalise(pre[:, 1])
+            noisy += noise
             for path, z in zip(range(h.shape[1])[::-1], (noisy, clean), strict=False):
-                torch.addcmul(shift[k, :, at], z[k, :, at], scale[k, :, at], out=h[k, path, :, at]).relu_()
+                torch.addcmul((gamma * beta)[:, None], z, gamma[:, None], out=h[:, path]).relu_()
         ctx.save_for_backward(clean, noisy, noise, h, moments, gamma, beta)
         return clean, noisy, h, moments[0], moments[1]
 
@@ -70,31 +88,39 @@ class EncoderLayer(torch.autograd.Function):
         ctx: Any, gclean: Tensor, gnoisy: Tensor, gh: Tensor, gmean: Tensor, grstd: Tensor
     ) -> tuple[Tensor | None, ...]:
         clean, noisy, noise, h, moments, gamma, beta = ctx.saved_tensors
-        rows = clean.shape[1]
-        gpre = clean.new_empty(clean.shape[0], 2, *clean.shape[1:])
+        replicates, rows, units = clean.shape
+        last = h.shape[1] == 1
+        gpre = clean.new_empty(replicates, 2, rows, units)
         ggamma, gbeta = torch.zeros_like(gamma), torch.zeros_like(beta)
-        paths = h.shape[1]
-        for k, at in blocks(noise):
-            for path, z, gz in ((0, clean, gclean), (1, noisy, gnoisy)):
-                g = gz[k, :, at]
-                source = path + paths - 2
-                if source >= 0:
-                    # Rows of gh where the unit was active.
-                    active = torch.ops.aten.threshold_backward(gh[k, source, :, at], h[k, source, :, at], 0)
-                    total = active.sum(1)
-                    ggamma[k, at] += dot(active, z[k, :, at]).addcmul_(total, beta[k, at])
-                    gbeta[k, at] += total * gamma[k, at]
-                    g = torch.addcmul(g, active, gamma[k, None, at])
-                # The noise is no part of the normalised activation.
-                unit = z[k, :, at] - noise[k, :, at] if path else z[k, :, at]
-                rstd = moments[2 * path + 1, k, :, at]
-                shift = g.sum(1, keepdim=True).mul_(-1 / rows)
-                slope = dot(g, unit).unsqueeze(1).mul_(-1 / rows)
-                if not path:
-                    shift.addcdiv_(gmean[k, :, at], rstd, value=1 / rows)
-                    slope.addcmul_(grstd[k, :, at], rstd, value=-1 / rows)
-                centred = torch.addcmul(g, unit, slope).add_(shift)
-                torch.mul(centred, rstd, out=gpre[k, path, :, at])
+        if kernels := kernels_for(clean):
+            g0, g1, ga, gm, gr = arrays(gclean, gnoisy, gh, gmean, grstd)
+            z0, z1, n, m, g, b, *out = arrays(clean, noisy, noise, moments, gamma, beta, gpre, ggamma, gbeta)
+            none = np.zeros((1, units), np.float32)
+            for k in range(replicates):
+                active = none if last else ga[k, 0]
+                sums = (out[1][k], out[2][k])
+                given = (g[k], b[k], m[1, k, 0], gm[k, 0], gr[k, 0])
+                kernels.encoder_backward(g0[k], active, z0[k], none, *given, out[0][k, 0], *sums)
+                given = (g[k], b[k], m[3, k, 0], none[0], none[0])
+                kernels.encoder_backward(g1[k], ga[k, -1], z1[k], n[k], *given, out[0][k, 1], *sums)
+            return gpre, None, ggamma, gbeta, None
+        for path, z, g in ((0, clean, gclean), (1, noisy, gnoisy)):
+            if path or not last:
+                # Rows of gh where the unit was active.
+                active = torch.ops.aten.threshold_backward(gh[:, path - last], h[:, path - last], 0)
+                total = active.sum(1)
+                ggamma += dot(active, z).addcmul_(total, beta)
+                gbeta += total * gamma
+                g = torch.addcmul(g, active, gamma[:, None])
+            # The noise is no part of the normalised activation.
+            unit = z - noise if path else z
+            rstd = moments[2 * path + 1]
+            shift = g.sum(1, keepdim=True).mul_(-1 / rows)
+            slope = dot(g, unit).unsqueeze(1).mul_(-1 / rows)
+            if not path:
+                shift.addcdiv_(gmean, rstd, value=1 / rows)
+                slope.addcmul_(grstd, rstd, value=-1 / rows)
+            torch.mul(torch.addcmul(g, unit, slope).add_(shift), rstd, out=gpre[:, path])
         return gpre, None, ggamma, gbeta, None
 
 
@@ -122,64 +148,67 @@ class DecoderLayer(torch.autograd.Function):
     def forward(
         ctx: Any, pre: Tensor, noisy: Tensor, coefficients: Tensor, clean: Tensor, mean: Tensor, rstd: Tensor
     ) -> tuple[Tensor, Tensor]:
-        u_mean, u_rstd = pre.new_empty(2, len(pre), 1, pre.shape[2])
-        estimate = torch.empty_like(pre)
-        cost = pre.new_zeros(len(pre))
-        for k, at in blocks(pre):
-            u, u_mean[k, :, at], u_rstd[k, :, at] = normalise(pre[k, :, at])
-            value, _, _ = combine(noisy[k, :, at], u, coefficients[k, :, at])
-            estimate[k, :, at] = value
-            difference = value.sub_(mean[k, :, at]).mul_(rstd[k, :, at]).sub_(clean[k, :, at])
-            cost[k] += difference.square_().sum((1, 2))
+        # Nothing reads the lowest estimate: its gradient then is None instead of zeros.
+        ctx.set_materialize_grads(False)
+        replicates, rows, units = pre.shape
+        if kernels := kernels_for(pre):
+            u_mean, u_rstd = pre.new_empty(2, replicates, 1, units)
+            estimate, cost = torch.empty_like(pre), pre.new_empty(replicates)
+            given = arrays(pre, noisy, coefficients, clean)
+            m, r, out, um, ur = arrays(mean, rstd, estimate, u_mean, u_rstd)
+            for k in range(replicates):
+                each = [a[k] for a in given]
+                cost[k] = kernels.decoder_forward(*each, m[k, 0], r[k, 0], out[k], um[k, 0], ur[k, 0])
+        else:
+            u, u_mean, u_rstd = normalise(pre)
+            estimate, _, _ = combine(noisy, u, coefficients)
+            cost = (estimate - mean).mul_(rstd).sub_(clean).square_().sum((1, 2))
         ctx.save_for_backward(pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd)
-        return estimate, cost.div_(pre.shape[1] * pre.shape[2])
+        return estimate, cost.div_(rows * units)
 
     @staticmethod
     def backward(ctx: Any, gestimate: Tensor | None, gcost: Tensor) -> tuple[Tensor | None, ...]:
         pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd = ctx.saved_tensors
-        rows = pre.shape[1]
-        weight = (gcost * (2 / (rows * pre.shape[2])))[:, None, None]
-        gpre = torch.empty_like(pre)
-        gcoefficients = torch.empty_like(coefficients)
+        replicates, rows, units = pre.shape
+        weight = gcost * (2 / (rows * units))
         lateral = ctx.needs_input_grad[1]
-        gnoisy = torch.empty_like(noisy) if lateral else None
-        gclean = torch.empty_like(clean) if lateral else None
-        gmean = torch.empty_like(mean) if lateral else None
-        grstd = torch.empty_like(rstd) if lateral else None
-        for k, at in blocks(pre):
-            z, ck, r = noisy[k, :, at], coefficients[k, :, at], rstd[k, :, at]
-            _, a2, a3, a4, b1, _, c2, c3, c4 = ck.unsqueeze(2).unbind(1)
-            u = (pre[k, :, at] - u_mean[k, :, at]).mul_(u_rstd[k, :, at])
-            value, s, product = combine(z, u, ck)
-            centred = value.sub_(mean[k, :, at])
-            gdifference = torch.sub(centred * r, clean[k, :, at]).mul_(weight[k])
-            g = gdifference * r
+        if kernels := kernels_for(pre):
+            gpre, gcoefficients = torch.empty_like(pre), torch.empty_like(coefficients)
+            gnoisy, gclean = pre.new_empty(2, replicates, rows if lateral else 0, units)
+            gmean, grstd = pre.new_empty(2, replicates, 1, units)
+            ge = np.zeros((replicates, 1, units), np.float32) if gestimate is None else arrays(gestimate)[0]
+            p, um, ur, z, c, cl, m, r, w = arrays(
+                pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd, weight
+            )
+            out = arrays(gpre, gcoefficients, gnoisy, gclean)
+            gm, gr = arrays(gmean, grstd)
+            for k in range(replicates):
+                given = (p[k], um[k, 0], ur[k, 0], z[k], c[k], cl[k], m[k, 0], r[k, 0], ge[k], w[k])
+                kernels.decoder_backward(*given, *(a[k] for a in out), gm[k, 0], gr[k, 0])
+        else:
+            weight = weight[:, None, None]
+            _, a2, a3, a4, b1, _, c2, c3, c4 = coefficients.unsqueeze(2).unbind(1)
+            u = (pre - u_mean).mul_(u_rstd)
+            value, s, product = combine(noisy, u, coefficients)
+            centred = value.sub_(mean)
+            gdifference = torch.sub(centred * rstd, clean).mul_(weight)
+            g = gdifference * rstd
             if lateral:
-                torch.neg(gdifference, out=gclean[k, :, at])  # type: ignore[index]
-                gmean[k, :, at] = -g.sum(1, keepdim=True)  # type: ignore[index]
-                grstd[k, :, at] = dot(gdifference, centred).unsqueeze(1)  # type: ignore[index]
+                gclean = -gdifference
+                gmean = -g.sum(1, keepdim=True)
+                grstd = dot(gdifference, centred).unsqueeze(1)
             if gestimate is not None:
-                g.add_(gestimate[k, :, at])
+                g.add_(gestimate)
             gsigmoid = torch.mul(s, s).neg_().add_(s).mul_(g).mul_(b1)  # g·b1·s(1-s)
-            sums = [g.sum(1), *(dot(g, factor) for factor in (z, u, product, s))]
-            sums += [gsigmoid.sum(1), *(dot(gsigmoid, factor) for factor in (z, u, product))]
-            gcoefficients[k, :, at] = torch.stack(sums, 1)
-            gu = torch.addcmul(a3, z, a4).mul_(g).addcmul_(torch.addcmul(c3, z, c4), gsigmoid)
+            sums = [g.sum(1), *(dot(g, factor) for factor in (noisy, u, product, s))]
+            sums += [gsigmoid.sum(1), *(dot(gsigmoid, factor) for factor in (noisy, u, product))]
+            gcoefficients = torch.stack(sums, 1)
+            gu = torch.addcmul(a3, noisy, a4).mul_(g).addcmul_(torch.addcmul(c3, noisy, c4), gsigmoid)
             if lateral:
-                gnoisy[k, :, at] = torch.addcmul(a2, u, a4).mul_(g).addcmul_(torch.addcmul(c2, u, c4), gsigmoid)  # type: ignore[index]
+                gnoisy = torch.addcmul(a2, u, a4).mul_(g).addcmul_(torch.addcmul(c2, u, c4), gsigmoid)
             slope = dot(gu, u).unsqueeze(1).mul_(-1 / rows)
             shift = gu.sum(1, keepdim=True).mul_(-1 / rows)
-            gpre[k, :, at] = gu.addcmul_(u, slope).add_(shift).mul_(u_rstd[k, :, at])
+            gpre = gu.addcmul_(u, slope).add_(shift).mul_(u_rstd)
+        if not lateral:
+            return gpre, None, gcoefficients, None, None, None
         return gpre, gnoisy, gcoefficients, gclean, gmean, grstd
-
-
-def blocks(values: Tensor) -> Iterator[tuple[slice, slice]]:
-    """(replicates, columns) of [K, B, H] to be worked through one after another; all at once on a GPU."""
-    k, rows, width = values.shape
-    if not values.is_cpu:
-        yield slice(0, k), slice(0, width)
-        return
-    columns = -(-width // max(1, round(rows * width / BLOCK)))
-    for replicate in range(k):
-        for start in range(0, width, columns):
-            yield slice(replicate, replicate + 1), slice(start, min(start + columns, width))

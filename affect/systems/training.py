@@ -181,8 +181,10 @@ class Trainer:
         if not self.flat.is_cpu:
             return predict(self.parameters, calibration, x)
         # One replicate at a time: the activations of all of n rows would not fit in cache, nor K of them in reason.
-        rows = [predict({name: value[k : k + 1] for name, value in self.parameters.items()}, calibration, x)
-                for k in range(len(self.flat))]
+        rows = [
+            predict({name: value[k : k + 1] for name, value in self.parameters.items()}, calibration, x)
+            for k in range(len(self.flat))
+        ]
         return torch.cat(rows)
 
 

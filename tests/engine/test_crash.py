@@ -47,7 +47,10 @@ def test_a_killed_driver(corpus: Corpus, tmp_path: Path, executor: str) -> None:
     done = finish(corpus, undisturbed, "inline", *slowly)
     assert done.returncode == 0, done.stderr
     process = subprocess.Popen(
-        command(corpus, killed, executor, *slowly), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(corpus, killed, executor, *slowly),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     trials = killed / "results" / "toys" / "trials"
     deadline = time.monotonic() + 120

@@ -195,7 +195,9 @@ def test_memberships_remember_splits(resolve: Resolve, tmp_path: Path) -> None:
         assert [m.id for m in store.memberships()] == [pack.id]
         store.fix(halves)
         assert [m.id for m in store.memberships()] == [half.id for half in halves]
-        entry = json.loads(sorted((store.folder / "packs").iterdir(), key=lambda p: p.stat().st_mtime_ns)[-1].read_text())
+        entry = json.loads(
+            sorted((store.folder / "packs").iterdir(), key=lambda p: p.stat().st_mtime_ns)[-1].read_text()
+        )
         assert {part["split_of"] for part in entry["packs"]} == {pack.id}
 
 

@@ -105,9 +105,7 @@ def test_labelled_and_unlabelled_losses_equal_the_transcription(seed):
         lambdas = [s[f"lambda_{layer}"][k].item() for layer in range(3)]
         prediction, costs = numpy_ladder(p, batches["labelled"], s, k)
         truth = batches["labelled"].y[k].numpy()
-        supervised = sum(
-            w * (1 - _ccc(prediction[:, t], truth[:, t])) for t, w in enumerate(s["weights"][k].tolist())
-        )
+        supervised = sum(w * (1 - _ccc(prediction[:, t], truth[:, t])) for t, w in enumerate(s["weights"][k].tolist()))
         want_l = supervised + np.dot(lambdas, costs)
         want_u = np.dot(lambdas, numpy_ladder(p, batches["unlabelled"], s, k)[1])
         assert got_l[k].item() == pytest.approx(want_l, rel=1e-9)
@@ -137,7 +135,9 @@ def test_layer_functions_pass_gradcheck_with_every_output_used():
     gamma, beta = draw(K, H).requires_grad_(), draw(K, H).requires_grad_()
     noise = draw(K, B, H)
     for last in (False, True):
-        assert torch.autograd.gradcheck(lambda a, b, c, last=last: EncoderLayer.apply(a, noise, b, c, last), (pre, gamma, beta))
+        assert torch.autograd.gradcheck(
+            lambda a, b, c, last=last: EncoderLayer.apply(a, noise, b, c, last), (pre, gamma, beta)
+        )
     arguments = [draw(K, B, H), draw(K, B, H), draw(K, 9, H), draw(K, B, H), draw(K, 1, H), draw(K, 1, H).abs() + 0.5]
     assert torch.autograd.gradcheck(DecoderLayer.apply, [a.requires_grad_() for a in arguments])
 
@@ -171,6 +171,7 @@ def test_inference_follows_the_clean_path_with_statistics_of_the_calibration_row
         for layer in ("1", "2"):
             _, mean, std = _bn(c @ q["w" + layer])
             c, h = (
-                np.maximum(0, q["gamma" + layer] * ((a @ q["w" + layer] - mean) / std + q["beta" + layer])) for a in (c, h)
+                np.maximum(0, q["gamma" + layer] * ((a @ q["w" + layer] - mean) / std + q["beta" + layer]))
+                for a in (c, h)
             )
         np.testing.assert_allclose(got[k].numpy(), h @ q["head"] + q["head_bias"], rtol=1e-9)
