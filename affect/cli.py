@@ -89,7 +89,7 @@ def _list(args: argparse.Namespace) -> None:
     table = Table("study", "corpus", "system", "labels", "status", "trials")
     columns = ["trial", "corpus", "system", "label_fraction", "status"]
     for path in studies:
-        rows = Store.at(str(path)).trials(columns)
+        rows = Store.at(str(path)).rows()
         counts = rows.groupby(columns[1:], observed=True)["trial"].nunique()
         for (corpus, system, fraction, status), count in counts.items():
             table.add_row(path.name, corpus, system, f"{fraction:.4g}", status, str(count))

@@ -18,7 +18,7 @@ from affect.engine.plan import plan, task_spec
 from affect.engine.preview import preview
 from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
-from affect.engine.run import PLANNED, Summary, run
+from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace, open_task
 from affect.errors import UserError
@@ -207,7 +207,7 @@ def _executor(resolved: Resolved, args: argparse.Namespace) -> Executor:
 
 def _run(resolved: Resolved, store: Store, corpus: Corpus, args: argparse.Namespace, console: Console) -> Summary:
     # Mistakes in settings show when planning; nothing exists on disk before that.
-    plan(resolved, store.trials(PLANNED))
+    plan(resolved, store.rows())
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
     with store.locked():
         store.save_request(resolved)

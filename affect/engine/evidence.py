@@ -9,6 +9,7 @@ from affect.engine.store import Store
 from affect.study import Resolved
 
 CELL = ["system", "label_fraction", "target"]
+SCORES = ["trial", "pack", "partition", "target", "value", "n", "epoch", "status"]
 VALUES = ["partition", "seed", "value", "n", "epoch", "status"]
 
 
@@ -18,10 +19,10 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     Only the trials behind a table's numbers are in them: what was run to choose a candidate is not, unless the
     chosen one is refitted by the very same trial.
     """
-    rows = store.trials(["trial", "pack", "partition", "target", "value", "n", "epoch", "status"])
+    rows = store.rows()
     wanted = plan(resolved, rows)
     finals = _finals(wanted)
-    values = _plain(finals.merge(_plain(rows), on=["trial", "target"]))
+    values = _plain(finals.merge(_plain(rows[[*SCORES]]), on=["trial", "target"]))
     curves = _plain(store.curves(values["pack"].unique()))
     curves = finals.merge(curves, on=["trial", "target"])
     return {

@@ -20,7 +20,7 @@ LEVEL = 0.05
 
 def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> None:
     """Print the plan of `resolved`. Writes nothing; costs are measured in this process."""
-    wanted = plan(resolved, store.trials(PLANNED) if store.folder.exists() else _no_rows())
+    wanted = plan(resolved, store.rows() if store.folder.exists() else _no_rows())
     sizes = Sizes(resolved, lambda: slots)
     sizes.learn(wanted.pending, wanted.later, Inline().measure)
     console.print(_work(resolved, wanted, sizes, slots))

@@ -124,7 +124,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.deadline = math.inf if self.max_minutes is None else self.begun + 60 * self.max_minutes
         self.sizes = Sizes(self.resolved, lambda: self.executor.slots)
-        self.rows: list[pd.DataFrame] = [self.store.trials(PLANNED)]
+        self.rows: list[pd.DataFrame] = [self.store.rows()]
         self.plan = plan(self.resolved, self.rows[0])
         self.memberships = self.store.memberships()
         self.queue: list[Pack] = []

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from affect import schema
-from affect.engine import files, requests
+from affect.engine import files, index, requests
 from affect.engine.packs import Pack, pack_id
 from affect.engine.work import PackResult
 from affect.errors import UserError
@@ -101,6 +101,7 @@ class Store:
                 files.write_text(self.folder / MARKER, json.dumps(marker) + "\n")
             self._quarantine_truncated()
             yield self
+            self.rows()
         finally:
             self._writing = False
             lock.release()
@@ -167,26 +168,42 @@ class Store:
 
     # Tables
 
-    def trials(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The `trials` table of all packs, every hyperparameter column of any of them included."""
-        frame = self._read("trials", files.names(self.folder / "trials", ".parquet"), columns)
-        # Failed rows that a crash kept from being removed after their trial was run again.
-        stale = ~frame["status"].isin(schema.SETTLED)
-        if stale.any():
-            settled = frame.loc[~stale, "trial"].unique()
-            frame = frame[~(stale & frame["trial"].isin(settled))].reset_index(drop=True)
-        return frame
+    def rows(self) -> pd.DataFrame:
+        """The columns of the `trials` table that plans and reports need (`affect.engine.index.COLUMNS`)."""
+        rows, fresh = self._indexed_rows()
+        if self._writing and fresh >= index.WORTH:
+            index.write(self.folder, rows[rows["file"].notna()])
+        return _without_superseded(rows[list(index.COLUMNS)])
+
+    def _indexed_rows(self) -> tuple[pd.DataFrame, int]:
+        """All rows with the stamps of their files, and how many files the index lacked."""
+        current = index.stamps(self.folder / "trials", files.names(self.folder / "trials", ".parquet"))
+        known = index.read(self.folder, current)
+        lacking = current[~current["file"].isin(known["file"].unique())]
+        fresh = self._read("trials", lacking["file"].tolist(), index.COLUMNS)
+        # A pack's file is named after it; one that was renamed by hand is read every time.
+        fresh = fresh.astype({"pack": "str"}).merge(lacking, how="left", left_on="pack", right_on="file")
+        if known.empty:
+            return fresh, len(lacking)
+        return (pd.concat([known, fresh], ignore_index=True) if len(fresh) else known), len(lacking)
+
+    def trials(self) -> pd.DataFrame:
+        """The whole `trials` table of all packs, every hyperparameter column of any of them included."""
+        return _without_superseded(self._read("trials", files.names(self.folder / "trials", ".parquet"), None))
 
     def curves(self, packs: Iterable[str]) -> pd.DataFrame:
         """The `curves` table of the packs with these ids."""
         present = set(files.names(self.folder / "curves", ".parquet"))
-        return self._read("curves", sorted(present.intersection(packs)), None)
+        return self._read("curves", sorted(present.intersection(packs)), schema.CURVES.names)
 
     def _read(self, table: str, names: Sequence[str], columns: Sequence[str] | None) -> pd.DataFrame:
+        """Columns that every file has by schema, or all columns of all files."""
+        fixed = schema.CURVES if table == "curves" else schema.trials_schema([])
         paths = [self._file(table, name) for name in names]
         while paths:
             try:
-                return _read_all(paths, columns).to_pandas(strings_to_categorical=True, self_destruct=True)
+                read = _read_all(paths, None if columns is None else fixed, columns)
+                return read.to_pandas(strings_to_categorical=True, self_destruct=True)
             except (OSError, pa.ArrowException):
                 bad = [path for path in paths if not _readable(path)]
                 if not bad:
@@ -194,8 +211,7 @@ class Store:
                 for path in bad:
                     self._quarantine(path, table)
                 paths = [path for path in paths if path not in bad]
-        empty = schema.trials_schema([]) if table == "trials" else schema.CURVES
-        return empty.empty_table().select(list(columns or empty.names)).to_pandas()
+        return fixed.empty_table().select(list(columns or fixed.names)).to_pandas()
 
     def _file(self, table: str, pack: str) -> Path:
         return self.folder / table / f"{pack}.parquet"
@@ -251,15 +267,22 @@ def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
-def _read_all(paths: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
-    """All files as one table; columns that a file lacks are null."""
-    names = [str(path) for path in paths]
+def _read_all(paths: Sequence[Path], fixed: pa.Schema | None, columns: Sequence[str] | None) -> pa.Table:
+    """All files as one table. Without a schema every file is asked for its own, and columns that it lacks are null."""
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
     parquet = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    factory = ds.FileSystemDatasetFactory(pa.fs.LocalFileSystem(), names, parquet)
-    return factory.finish(factory.inspect(promote_options="permissive")).to_table(
-        columns=None if columns is None else list(columns)
-    )
+    factory = ds.FileSystemDatasetFactory(pa.fs.LocalFileSystem(), [str(path) for path in paths], parquet)
+    dataset = factory.finish(factory.inspect(promote_options="permissive") if fixed is None else fixed)
+    return dataset.to_table(columns=None if columns is None else list(columns))
+
+
+def _without_superseded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out failed rows that a crash kept from being removed after their trial was run again."""
+    stale = ~rows["status"].isin(schema.SETTLED)
+    if not stale.any():
+        return rows
+    settled = rows.loc[~stale, "trial"].unique()
+    return rows[~(stale & rows["trial"].isin(settled))].reset_index(drop=True)
 
 
 def _framed(path: Path) -> bool:

@@ -1,20 +1,19 @@
 """The two layers of `ladder_layers` and the NAdam update as compiled loops, for float32 on a CPU.
 
-A torch operation reads its operands from memory and writes its result back; a layer is a hundred of those. These loops read
-each array once or twice per layer and keep the intermediate values in registers. One call is one replicate: shapes are
-rows [B, H] and units [H], so that no result depends on what shares a pack.
+A torch operation reads its operands from memory and writes its result back, and a layer is some forty of those. These
+loops read every array once or twice and keep what is in between in registers. One call is one replicate (B rows of H
+units), so no result depends on what shares a pack.
 
-How the loops are written decides whether the compiler vectorises them (a factor of ten):
+Whether the compiler vectorises a loop, a factor of ten, hangs on how it is written:
 
-- The inner loop runs over neighbouring units; sums over the batch are rows of one scratch array [·, BLOCK + PADDING].
-- A row of an argument is sliced before the inner loop. An index such as `start + j` is tested for being negative, and
-  the test hides from the compiler that a loop which updates an array in place touches only its own element.
-- The compiler cannot know that two arrays do not overlap: it tests that when the loop starts, and gives up beyond eight
-  tests. Every written array is tested against every other one, but the rows of one scratch array (its shape is
-  constant) need no test. So a loop writes into the scratch array alone, or has few operands.
-- No division by zero may raise (`error_model`), no call may remain, every constant is a float32.
+- The inner loop runs over neighbouring units; sums over the batch are rows of one scratch array.
+- Loops that update an array in place slice its row first: `start + j` could be negative for all the compiler knows.
+- The compiler tests, when a loop starts, that no written array overlaps another one, and gives up if that takes more
+  than eight tests. Rows of one scratch array need none, its shape being constant. So a loop with many operands writes
+  to the scratch array alone, and what it leaves there is copied out by a second loop.
+- Division must not raise on zero (`error_model`), constants are float32, and the sigmoid is made of arithmetic.
 
-`FLOATS` lets the compiler reorder and fuse but not assume that values are finite: a replicate that diverges must show it.
+`FLOATS` lets the compiler reorder and fuse but not assume that values are finite: divergence must show.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ FLOATS = {"reassoc", "contract", "arcp", "nsz"}
 BLOCK = 1024
 """Units worked through at a time, so that what a block reads twice stays in the second-level cache."""
 PADDING = 16
-"""Keeps the rows of a scratch array from falling on the same lines of the first-level cache."""
+"""Extra columns of a scratch array. Without them its rows, a power of two apart, evict each other from the cache: the
+wide loops take three to six times as long."""
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 EPSILON = np.float32(1e-10)
 """Added to batch variances, as in `ladder_layers`."""
 LIMIT = np.float32(7.9)
 """tanh is 1 from here on, to the precision of a float32."""
-P0, P1, P2, P3, P4, P5, P6 = np.array(
-    [4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08]
-    + [-8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16],
-    np.float32,
+P0, P1, P2, P3 = np.array(
+    [4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08], np.float32
 )
+P4, P5, P6 = np.array([-8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16], np.float32)
 Q0, Q1, Q2, Q3 = np.array(
     [4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06], np.float32
 )
@@ -94,14 +93,7 @@ def _moments(x: Array, start: int, mean: Array, rstd: Array) -> None:
 
 @_compiled
 def encoder_forward(
-    pre: Array,
-    noise: Array,
-    gamma: Array,
-    beta: Array,
-    z: Array,
-    h: Array,
-    mean: Array,
-    rstd: Array,
+    pre: Array, noise: Array, gamma: Array, beta: Array, z: Array, h: Array, mean: Array, rstd: Array
 ) -> None:
     """One path of an encoder layer: z = (pre - mean)·rstd + noise and h = relu(γ·(z + β)).
 
@@ -116,11 +108,9 @@ def encoder_forward(
         n = min(BLOCK, units - start)
         at = slice(start, start + n)
         _moments(pre, start, centre[:n], inverse[:n])
-        mean[at] = centre[:n]
-        rstd[at] = inverse[:n]
         for j in range(n):
-            scale[j] = gamma[start + j]
-            shift[j] = gamma[start + j] * beta[start + j]
+            mean[start + j], rstd[start + j] = centre[j], inverse[j]
+            scale[j], shift[j] = gamma[start + j], gamma[start + j] * beta[start + j]
         for b in range(rows):
             prow, nrow, zrow = pre[b, at], noise[b * noisy, at], z[b, at]
             for j in range(n):
@@ -160,9 +150,8 @@ def encoder_backward(
         n = min(BLOCK, units - start)
         at = slice(start, start + n)
         for j in range(n):
-            scale[j] = gamma[start + j]
-            shift[j] = gamma[start + j] * beta[start + j]
-        w[2:, :n] = ZERO
+            scale[j], shift[j] = gamma[start + j], gamma[start + j] * beta[start + j]
+            sum_a[j], sum_az[j], sum_g[j], sum_gy[j] = ZERO, ZERO, ZERO, ZERO
         for b in range(rows):
             gzrow, ghrow, zrow, nrow = gz[b, at], gh[b * active, at], z[b, at], noise[b * noisy, at]
             for j in range(n):
@@ -200,8 +189,9 @@ def decoder_forward(
     u_mean: Array,
     u_rstd: Array,
 ) -> float:
-    """u = BN(pre), ẑ = a1 + a2 z + a3 u + a4 zu + b1 sigmoid(c1 + c2 z + c3 u + c4 zu); returns Σ((ẑ - mean)·rstd - clean)².
+    """u = BN(pre), ẑ = a1 + a2 z + a3 u + a4 zu + b1 sigmoid(c1 + c2 z + c3 u + c4 zu).
 
+    Returns Σ((ẑ - mean)·rstd - clean)² over rows and units.
     pre, z, clean [B, H], coefficients [9, H], mean, rstd [H] → estimate ẑ [B, H], u_mean, u_rstd [H].
     """
     rows, units = pre.shape
@@ -213,12 +203,12 @@ def decoder_forward(
         n = min(BLOCK, units - start)
         at = slice(start, start + n)
         _moments(pre, start, centre[:n], inverse[:n])
-        u_mean[at] = centre[:n]
-        u_rstd[at] = inverse[:n]
-        w[:9, :n] = coefficients[:, at]
-        clean_mean[:n] = mean[at]
-        clean_rstd[:n] = rstd[at]
-        cost[:n] = ZERO
+        for i in range(9):
+            for j in range(n):
+                w[i, j] = coefficients[i, start + j]
+        for j in range(n):
+            u_mean[start + j], u_rstd[start + j] = centre[j], inverse[j]
+            clean_mean[j], clean_rstd[j], cost[j] = mean[start + j], rstd[start + j], ZERO
         for b in range(rows):
             prow, zrow, crow, out = pre[b, at], z[b, at], clean[b, at], estimate[b, at]
             for j in range(n):
@@ -245,7 +235,7 @@ def decoder_backward(
     mean: Array,
     rstd: Array,
     gestimate: Array,
-    weight: float,
+    weight: np.float32,
     gpre: Array,
     gcoefficients: Array,
     gz: Array,
@@ -271,12 +261,15 @@ def decoder_backward(
     for start in range(0, units, BLOCK):
         n = min(BLOCK, units - start)
         at = slice(start, start + n)
-        w[:9, :n] = coefficients[:, at]
-        centre[:n] = u_mean[at]
-        inverse[:n] = u_rstd[at]
-        clean_mean[:n] = mean[at]
-        clean_rstd[:n] = rstd[at]
-        w[13:24, :n] = ZERO
+        for i in range(9):
+            for j in range(n):
+                w[i, j] = coefficients[i, start + j]
+        for i in range(13, 24):
+            for j in range(n):
+                w[i, j] = ZERO
+        for j in range(n):
+            centre[j], inverse[j] = u_mean[start + j], u_rstd[start + j]
+            clean_mean[j], clean_rstd[j] = mean[start + j], rstd[start + j]
         for b in range(rows):
             prow, zrow, crow, grow = pre[b, at], z[b, at], clean[b, at], gestimate[b * above, at]
             for j in range(n):
@@ -310,7 +303,9 @@ def decoder_backward(
                 for j in range(n):
                     zout[j] = row_z[j]
                     cout[j] = row_d[j]
-        gcoefficients[:, at] = w[13:22, :n]
+        for i in range(9):
+            for j in range(n):
+                gcoefficients[i, start + j] = w[13 + i, j]
         if lateral:
             for j in range(n):
                 gmean[start + j] = -clean_rstd[j] * d_1[j]
@@ -332,12 +327,12 @@ def nadam(
     g: Array,
     m: Array,
     v: Array,
-    rest1: float,
-    rest2: float,
-    root: float,
-    epsilon: float,
-    now: float,
-    ahead: float,
+    rest1: np.float32,
+    rest2: np.float32,
+    root: np.float32,
+    epsilon: np.float32,
+    now: np.float32,
+    ahead: np.float32,
 ) -> None:
     """m += (1-β1)(g - m), v += (1-β2)(g² - v), p -= (now·g + ahead·m) / (root·√v + ε); all arrays [n], in place.
 

@@ -2,7 +2,7 @@
 
 Shapes: K replicates, B rows of a batch, H units. Written by hand because autograd would keep, and pass over, some forty
 intermediate [K, B, H] arrays per layer. Each direction exists twice: as torch operations over the whole stack (GPU, and
-float64, in which derivatives are checked) and as one compiled loop per replicate (float32 on a CPU: a fifth of the time).
+float64, in which derivatives are checked) and as one compiled loop per replicate (float32 on a CPU).
 Equations: Rasmus et al. 2015, Algorithm 1, with scale and bias both learnt (P1, Section III-B).
 """
 
@@ -21,7 +21,7 @@ COEFFICIENTS = 9
 
 
 def kernels_for(values: Tensor) -> Any:
-    """The compiled kernels if they apply to tensors like this one, else None. Imported late: the compiler is slow to load."""
+    """The compiled kernels if they apply to such tensors, else None. Imported late: the compiler is slow to load."""
     if not values.is_cpu or values.dtype != torch.float32:
         return None
     from affect.systems import ladder_kernels
@@ -30,7 +30,7 @@ def kernels_for(values: Tensor) -> Any:
 
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """Tensors as the kernels take them: C-contiguous, sharing memory where they already are."""
+    """Tensors as the kernels take them: C-contiguous, and a copy where they were not (so outputs must be)."""
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
@@ -60,20 +60,18 @@ class EncoderLayer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, pre: Tensor, noise: Tensor, gamma: Tensor, beta: Tensor, last: bool
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, pre: Tensor, noise: Tensor, gamma: Tensor, beta: Tensor, last: bool) -> tuple[Tensor, ...]:
         replicates, _, rows, units = pre.shape
-        clean, noisy = torch.empty_like(noise), torch.empty_like(noise)
         h = pre.new_empty(replicates, 1 if last else 2, rows, units)
         moments = pre.new_empty(4, replicates, 1, units)
         if kernels := kernels_for(pre):
-            p, n, g, b, z0, z1, out, m = arrays(pre, noise, gamma, beta, clean, noisy, h, moments)
+            clean, noisy = pre.new_empty(2, replicates, rows, units)
+            p, n, c, b, z0, z1, out, m = arrays(pre, noise, gamma, beta, clean, noisy, h, moments)
             silence = np.zeros((1, units), np.float32)
             for k in range(replicates):
                 wanted = out[k, 0, :0] if last else out[k, 0]
-                kernels.encoder_forward(p[k, 0], silence, g[k], b[k], z0[k], wanted, m[0, k, 0], m[1, k, 0])
-                kernels.encoder_forward(p[k, 1], n[k], g[k], b[k], z1[k], out[k, -1], m[2, k, 0], m[3, k, 0])
+                kernels.encoder_forward(p[k, 0], silence, c[k], b[k], z0[k], wanted, m[0, k, 0], m[1, k, 0])
+                kernels.encoder_forward(p[k, 1], n[k], c[k], b[k], z1[k], out[k, -1], m[2, k, 0], m[3, k, 0])
         else:
             clean, moments[0], moments[1] = normalise(pre[:, 0])
             noisy, moments[2], moments[3] = normalise(pre[:, 1])
@@ -91,18 +89,19 @@ class EncoderLayer(torch.autograd.Function):
         replicates, rows, units = clean.shape
         last = h.shape[1] == 1
         gpre = clean.new_empty(replicates, 2, rows, units)
-        ggamma, gbeta = torch.zeros_like(gamma), torch.zeros_like(beta)
+        ggamma, gbeta = gamma.new_zeros(2, *gamma.shape)
         if kernels := kernels_for(clean):
             g0, g1, ga, gm, gr = arrays(gclean, gnoisy, gh, gmean, grstd)
-            z0, z1, n, m, g, b, *out = arrays(clean, noisy, noise, moments, gamma, beta, gpre, ggamma, gbeta)
+            z0, z1, n, m, c, b = arrays(clean, noisy, noise, moments, gamma, beta)
+            gp, gc, gb = arrays(gpre, ggamma, gbeta)
             none = np.zeros((1, units), np.float32)
             for k in range(replicates):
                 active = none if last else ga[k, 0]
-                sums = (out[1][k], out[2][k])
-                given = (g[k], b[k], m[1, k, 0], gm[k, 0], gr[k, 0])
-                kernels.encoder_backward(g0[k], active, z0[k], none, *given, out[0][k, 0], *sums)
-                given = (g[k], b[k], m[3, k, 0], none[0], none[0])
-                kernels.encoder_backward(g1[k], ga[k, -1], z1[k], n[k], *given, out[0][k, 1], *sums)
+                sums = (gc[k], gb[k])
+                given = (c[k], b[k], m[1, k, 0], gm[k, 0], gr[k, 0])
+                kernels.encoder_backward(g0[k], active, z0[k], none, *given, gp[k, 0], *sums)
+                given = (c[k], b[k], m[3, k, 0], none[0], none[0])
+                kernels.encoder_backward(g1[k], ga[k, -1], z1[k], n[k], *given, gp[k, 1], *sums)
             return gpre, None, ggamma, gbeta, None
         for path, z, g in ((0, clean, gclean), (1, noisy, gnoisy)):
             if path or not last:
@@ -153,7 +152,7 @@ class DecoderLayer(torch.autograd.Function):
         replicates, rows, units = pre.shape
         if kernels := kernels_for(pre):
             u_mean, u_rstd = pre.new_empty(2, replicates, 1, units)
-            estimate, cost = torch.empty_like(pre), pre.new_empty(replicates)
+            estimate, cost = pre.new_empty(replicates, rows, units), pre.new_empty(replicates)
             given = arrays(pre, noisy, coefficients, clean)
             m, r, out, um, ur = arrays(mean, rstd, estimate, u_mean, u_rstd)
             for k in range(replicates):
@@ -167,23 +166,22 @@ class DecoderLayer(torch.autograd.Function):
         return estimate, cost.div_(rows * units)
 
     @staticmethod
-    def backward(ctx: Any, gestimate: Tensor | None, gcost: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gestimate: Tensor | None, gcost: Tensor | None) -> tuple[Tensor | None, ...]:
         pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd = ctx.saved_tensors
         replicates, rows, units = pre.shape
-        weight = gcost * (2 / (rows * units))
+        weight = pre.new_zeros(replicates) if gcost is None else gcost * (2 / (rows * units))
         lateral = ctx.needs_input_grad[1]
         if kernels := kernels_for(pre):
-            gpre, gcoefficients = torch.empty_like(pre), torch.empty_like(coefficients)
+            gpre, gcoefficients = pre.new_empty(pre.shape), pre.new_empty(coefficients.shape)
             gnoisy, gclean = pre.new_empty(2, replicates, rows if lateral else 0, units)
             gmean, grstd = pre.new_empty(2, replicates, 1, units)
-            ge = np.zeros((replicates, 1, units), np.float32) if gestimate is None else arrays(gestimate)[0]
-            p, um, ur, z, c, cl, m, r, w = arrays(
-                pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd, weight
-            )
+            ge = pre.new_zeros(replicates, 1, units) if gestimate is None else gestimate
+            z, c, z0, m, r = arrays(noisy, coefficients, clean, mean, rstd)
+            p, um, ur, ge_, w = arrays(pre, u_mean, u_rstd, ge, weight)
             out = arrays(gpre, gcoefficients, gnoisy, gclean)
             gm, gr = arrays(gmean, grstd)
             for k in range(replicates):
-                given = (p[k], um[k, 0], ur[k, 0], z[k], c[k], cl[k], m[k, 0], r[k, 0], ge[k], w[k])
+                given = (p[k], um[k, 0], ur[k, 0], z[k], c[k], z0[k], m[k, 0], r[k, 0], ge_[k], w[k])
                 kernels.decoder_backward(*given, *(a[k] for a in out), gm[k, 0], gr[k, 0])
         else:
             weight = weight[:, None, None]

@@ -10,11 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-
-CHUNK = 1 << 16
-"""Elements per pass of the optimiser: its five operands of 256 KiB stay in a core's second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Layout:
 class NAdam:
     """NAdam (Dozat 2016) over a buffer [K, P] with one learning rate per replicate; agrees with `torch.optim.NAdam`.
 
-    The buffer is updated in place, a chunk at a time, so that each chunk is read from memory once per update.
+    The buffer is updated in place.
     """
 
     beta1, beta2, epsilon, momentum_decay = 0.9, 0.999, 1e-8, 4e-3
@@ -54,17 +52,13 @@ class NAdam:
     def __init__(self, flat: Tensor, learning_rate: Sequence[float]) -> None:
         self.flat = flat
         self.learning_rate = [float(rate) for rate in learning_rate]
-        self.gradient = torch.empty_like(flat)
         self.first = torch.zeros_like(flat)
         self.second = torch.zeros_like(flat)
         self.steps = 0
         self.product = 1.0
-        self._root = torch.empty(min(CHUNK, flat.shape[1]) if flat.is_cpu else 0)
 
     def update(self, gradients: Sequence[Tensor]) -> None:
         """Apply gradients [K, *shape], in layout order."""
-        k = len(self.flat)
-        torch.cat([g.reshape(k, -1) for g in gradients], dim=1, out=self.gradient)
         self.steps += 1
         momentum = self.beta1 * (1 - 0.5 * 0.96 ** (self.steps * self.momentum_decay))
         following = self.beta1 * (1 - 0.5 * 0.96 ** ((self.steps + 1) * self.momentum_decay))
@@ -72,27 +66,35 @@ class NAdam:
         root = math.sqrt(1 - self.beta2**self.steps)
         now = (1 - momentum) / (1 - self.product)
         ahead = following / (1 - self.product * following)
-        if self.flat.is_cpu:
-            for row, rate in enumerate(self.learning_rate):
-                self._update_row(row, rate, root, now, ahead)
+        if self.flat.is_cpu and self.flat.dtype == torch.float32:
+            self._update_rows(gradients, root, now, ahead)
         else:
-            self._update_all(root, now, ahead)
+            self._update_all(gradients, root, now, ahead)
 
-    def _update_row(self, row: int, rate: float, root: float, now: float, ahead: float) -> None:
-        buffers = (self.flat[row], self.gradient[row], self.first[row], self.second[row])
-        for p, g, m, v in zip(*(buffer.split(CHUNK) for buffer in buffers), strict=True):
-            m.lerp_(g, 1 - self.beta1)
-            v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-            denominator = torch.sqrt(v, out=self._root[: len(v)]).mul_(1 / root).add_(self.epsilon)
-            p.addcdiv_(g, denominator, value=-rate * now).addcdiv_(m, denominator, value=-rate * ahead)
+    def _update_rows(self, gradients: Sequence[Tensor], root: float, now: float, ahead: float) -> None:
+        """One pass over parameters, gradient and moments per replicate and gradient, without gathering the gradients."""
+        from affect.systems import ladder_kernels  # late: the compiler is slow to load
 
-    def _update_all(self, root: float, now: float, ahead: float) -> None:
-        """The same passes over the whole buffer: on a GPU launches cost more than memory traffic."""
+        rest1, rest2, inverse, epsilon = np.array((1 - self.beta1, 1 - self.beta2, 1 / root, self.epsilon), np.float32)
+        steps = [(np.float32(rate * now), np.float32(rate * ahead)) for rate in self.learning_rate]
+        buffers = [buffer.numpy() for buffer in (self.flat, self.first, self.second)]
+        start = 0
+        for gradient in gradients:
+            rows = gradient.reshape(len(self.flat), -1).contiguous().numpy()
+            stop = start + rows.shape[1]
+            for k, step in enumerate(steps):
+                p, m, v = (buffer[k, start:stop] for buffer in buffers)
+                ladder_kernels.nadam(p, rows[k], m, v, rest1, rest2, inverse, epsilon, *step)
+            start = stop
+
+    def _update_all(self, gradients: Sequence[Tensor], root: float, now: float, ahead: float) -> None:
+        """The same as torch operations on the whole buffer."""
+        gradient = torch.cat([g.reshape(len(self.flat), -1) for g in gradients], dim=1)
         rate = torch.tensor(self.learning_rate, device=self.flat.device)[:, None]
-        self.first.lerp_(self.gradient, 1 - self.beta1)
-        self.second.mul_(self.beta2).addcmul_(self.gradient, self.gradient, value=1 - self.beta2)
+        self.first.lerp_(gradient, 1 - self.beta1)
+        self.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
         denominator = self.second.sqrt().mul_(1 / root).add_(self.epsilon)
-        self.flat.sub_((self.gradient * now).add_(self.first, alpha=ahead).div_(denominator).mul_(rate))
+        self.flat.sub_((gradient * now).add_(self.first, alpha=ahead).div_(denominator).mul_(rate))
 
     def freeze(self, row: int) -> None:
         """Stop replicate `row`: its parameters and moments become zero and stay so."""

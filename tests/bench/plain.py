@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +22,8 @@ class PlainLadder(nn.Module):
         super().__init__()
         sizes = (width, hidden, hidden)
         self.noise = noise
-        self.w = nn.ModuleList([nn.Linear(a, b, bias=False) for a, b in zip(sizes, sizes[1:], strict=False)])
-        self.v = nn.ModuleList([nn.Linear(b, a, bias=False) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.w = nn.ModuleList([nn.Linear(a, b, bias=False) for a, b in pairwise(sizes)])
+        self.v = nn.ModuleList([nn.Linear(b, a, bias=False) for a, b in pairwise(sizes)])
         self.gamma = nn.ParameterList([torch.ones(d) for d in sizes[1:]])
         self.beta = nn.ParameterList([torch.zeros(d) for d in sizes[1:]])
         self.head = nn.Linear(hidden, targets)

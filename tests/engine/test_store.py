@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from affect.engine import files, requests
+from affect.engine import files, index, requests
 from affect.engine.executors import Inline
 from affect.engine.packs import Pack, cut, pack_id
 from affect.engine.plan import plan
@@ -207,3 +207,40 @@ def test_packs_are_cut_evenly(resolve: Resolve) -> None:
     assert [len(p) for p in parts] == [3, 3, 2, 2]
     assert tuple(t for part in parts for t in part) == trials
     assert len({pack_id(t.id for t in part) for part in parts}) == 4
+
+
+def test_the_index_saves_opening_files_and_hides_nothing(
+    resolve: Resolve, place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "WORTH", 1)
+    resolved = resolve(Row("toy"), Row("other"), seeds=8)
+    go(resolved, tmp_path, place)
+    store = Store(str(tmp_path), "trial_study")
+    opened: list[int] = []
+    read = store._read
+
+    def counting(table: str, names: list[str], columns: object) -> pd.DataFrame:
+        opened.append(len(names))
+        return read(table, names, columns)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_read", counting)
+    keys = ["trial", "partition", "target"]
+
+    def same() -> bool:
+        whole = read("trials", files.names(store.folder / "trials", ".parquet"), index.COLUMNS)
+        a, b = (
+            f.astype(dict.fromkeys(keys, "str")).sort_values(keys, ignore_index=True) for f in (store.rows(), whole)
+        )
+        return len(a) == len(b) and (a[[*keys, "value", "seed"]] == b[[*keys, "value", "seed"]]).all(axis=None)
+
+    assert same()
+    assert opened == [0]
+    lost, touched = sorted((store.folder / "trials").iterdir())[:2]
+    lost.unlink()
+    os.utime(touched)
+    assert same()
+    assert opened == [0, 1]
+    (store.folder / index.NAME).write_bytes(b"junk")
+    assert same()
+    go(resolved, tmp_path, place)
+    assert len(store.rows()) == 16 * 9

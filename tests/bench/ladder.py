@@ -1,0 +1,59 @@
+"""The ladder network as benchmarks (c) and (d) need it: random data of given width, a pack's trainer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from affect.data.task import FitData, Inputs
+from affect.engine.work import use_one_thread
+from affect.study import Settings
+from affect.systems import get_system
+from affect.systems.base import Facts, resolve_settings
+from affect.systems.ladder import ATTRIBUTES, LadderSystem
+from affect.systems.training import Trainer
+
+SYSTEM = "Lad+UL+MTL"
+BATCH = 256
+ROWS = 16 * BATCH
+"""Labelled and pool rows: sixteen batches of exactly 256."""
+
+
+def facts_for(width: int) -> Facts:
+    """Sizes of a task whose batches hold 256 labelled and 256 unlabelled rows."""
+    return Facts(width, ATTRIBUTES, ROWS, ROWS, BATCH)
+
+
+def paper_settings() -> Settings:
+    """The paper's settings of the ladder with unlabelled data."""
+    return resolve_settings(get_system(SYSTEM), "paper", {"batch_size": BATCH})
+
+
+def random_data(width: int) -> FitData:
+    """Standard normal inputs and targets."""
+    draw = np.random.default_rng(0)
+    array = draw.standard_normal((ROWS, width), dtype=np.float32)
+    y = draw.standard_normal((ROWS, len(ATTRIBUTES)))
+    inputs = Inputs(array, np.arange(ROWS), np.zeros(width), np.ones(width))
+    development = Inputs(array, np.arange(BATCH), np.zeros(width), np.ones(width))
+    return FitData(
+        train=inputs,
+        labelled=np.arange(ROWS),
+        targets=ATTRIBUTES,
+        y_labelled=y,
+        target_mean=y.mean(0),
+        target_std=y.std(0),
+        development=development,
+        y_development=y[:BATCH],
+        n_train=ROWS,
+    )
+
+
+def pack_of(width: int, size: int) -> Trainer:
+    """A pack of `size` replicates ready to step, in a process set up as a worker is."""
+    use_one_thread("cpu")
+    system = get_system(SYSTEM)
+    assert isinstance(system, LadderSystem)
+    settings, facts = paper_settings(), facts_for(width)
+    scalars = system.scalars(settings, facts.targets)
+    data = random_data(width)
+    return Trainer(system.network(settings, facts), [data] * size, range(size), [scalars] * size, BATCH, "cpu")

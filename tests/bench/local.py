@@ -1,0 +1,93 @@
+"""Studies run by the engine on a Ray that is up already, as the benchmarks need them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from affect.data.corpus import Corpus
+from affect.engine.on_ray import OnRay
+from affect.engine.progress import State
+from affect.engine.provenance import Provenance
+from affect.engine.run import Summary, run
+from affect.engine.store import Store
+from affect.engine.work import Workplace
+from affect.study import Resolved, Row, Study
+
+CORES = len(os.sched_getaffinity(0))
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def show(self, state: State) -> None:
+        return None
+
+
+def resolve(
+    study: Study, corpus: Corpus, rows: tuple[Row, ...], seeds: int, selection_seeds: int, overrides: Mapping[str, Any]
+) -> Resolved:
+    """A study on the CPU with every choice fixed."""
+    return Resolved(
+        study=study,
+        scale="demo",
+        corpus=corpus.facts("as_published"),
+        rows=rows,
+        label_fractions=(1.0,),
+        seeds=seeds,
+        selection_seeds=selection_seeds,
+        preset="paper",
+        protocol="as_published",
+        overrides=overrides,
+        device="cpu",
+    )
+
+
+def _warm() -> None:
+    return None
+
+
+@contextmanager
+def ray_running() -> Iterator[None]:
+    """A local Ray on all cores, which has started a worker process or two before anything is timed."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=CORES,
+        include_dashboard=False,
+        object_store_memory=512 * 1024**2,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        ray.get([ray.remote(_warm).remote() for _ in range(CORES)])
+        yield
+    finally:
+        ray.shutdown()
+
+
+def train(resolved: Resolved, corpus: Corpus, results: Path) -> tuple[Summary, float]:
+    """Run a study from an empty results folder on the Ray that is up: (what it did, wall seconds).
+
+    The time has in it the start of the engine's actors, its measurements of pack sizes, and the writing of all results.
+    """
+    provenance = Provenance("benchmark", None, None)
+    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance)
+    store = Store(str(results), resolved.study.name)
+    started = time.perf_counter()
+    with store.locked():
+        store.save_request(resolved)
+        summary = run(resolved, store, OnRay(resolved.device), place, Silent())
+    seconds = time.perf_counter() - started
+    if summary.failed or summary.left:
+        raise RuntimeError(f"{len(summary.failed)} trials failed and {summary.left} are left; nothing was measured")
+    return summary, seconds
