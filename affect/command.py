@@ -87,7 +87,8 @@ def _parser(study: Study) -> Parser:
     add("--protocol", choices=study.protocols, default=study.protocols[0], help="whose partitions")
     add(
         "--set",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="NAME=VALUE",
         help="a hyperparameter, in every system that has it",

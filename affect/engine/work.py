@@ -10,7 +10,6 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from affect import schema
 from affect.data.corpus import open_corpus
@@ -22,6 +21,7 @@ from affect.stats.concordance import ccc
 from affect.study import Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Facts, Fit, Replicate, Report
+from affect.systems.process import settle
 
 PREDICTED = ("development", "test")
 """Partitions whose predictions are kept, per sample."""
@@ -59,13 +59,6 @@ class PackResult:
     seconds: float
 
 
-def use_one_thread(device: str) -> None:
-    """One thread per worker on a CPU, inline as well: a worker per core is faster than threads on small products, and
-    results do not depend on the number of cores."""
-    if device == "cpu" and torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-
-
 @lru_cache(maxsize=8)
 def open_task(folder: str, spec: TaskSpec) -> Task:
     """The task `spec` on the corpus in `folder`, opened once per process."""
@@ -80,7 +73,7 @@ def open_task(folder: str, spec: TaskSpec) -> Task:
 
 def measure(probe: Probe) -> Measure:
     """Run a probe on this worker's device."""
-    use_one_thread(probe.device)
+    settle(probe.device)
     system = get_system(probe.system)
     size, seconds = system.probe(probe.settings, probe.facts, probe.device, probe.largest)
     return Measure(size, seconds * system.steps(probe.settings, probe.facts))
@@ -89,7 +82,7 @@ def measure(probe: Probe) -> Measure:
 def run_pack(pack: Pack, place: Workplace, report: Report) -> PackResult:
     """Fit the trials of `pack` as one computation and evaluate each fit once."""
     first = pack.trials[0]
-    use_one_thread(first.device)
+    settle(first.device)
     started = time.perf_counter()
     task = open_task(place.corpus_folder, first.task)
     data = {seed: task.fit_data(seed) for seed in {trial.seed for trial in pack.trials}}

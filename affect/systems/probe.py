@@ -47,9 +47,9 @@ def probe(
 
 
 def replicate_bytes(network: Network, facts: Facts, batch_size: int) -> int:
-    """Float32 bytes of one replicate: parameters, gradient (twice while gathered), two moments, a snapshot per target,
-    and the arrays of a batch that are alive at once (about eight of the input's and hidden layers' width)."""
-    states = network.layout.size * (3 + 2 + len(facts.targets))
+    """Float32 bytes of one replicate: parameters, gradient, two moments, a snapshot per target, and the arrays of a
+    batch that are alive at once (about eight of the input's and hidden layers' width)."""
+    states = network.layout.size * (2 + 2 + len(facts.targets))
     width = max(sum(update.normal) + sum(update.uniform) for update in network.updates)
     return 4 * (states + 8 * batch_size * width)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from affect.data.task import FitData, Inputs
-from affect.engine.work import use_one_thread
+from affect.systems.process import settle
 from affect.study import Settings
 from affect.systems import get_system
 from affect.systems.base import Facts, resolve_settings
@@ -50,7 +50,7 @@ def random_data(width: int) -> FitData:
 
 def pack_of(width: int, size: int) -> Trainer:
     """A pack of `size` replicates ready to step, in a process set up as a worker is."""
-    use_one_thread("cpu")
+    settle("cpu")
     system = get_system(SYSTEM)
     assert isinstance(system, LadderSystem)
     settings, facts = paper_settings(), facts_for(width)

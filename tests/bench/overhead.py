@@ -18,7 +18,8 @@ from affect.engine.packs import Pack
 from affect.engine.plan import plan
 from affect.engine.run import PLANNED, Sizes
 from affect.engine.store import Store
-from affect.engine.work import measure, open_task, use_one_thread
+from affect.engine.work import measure, open_task
+from affect.systems.process import settle
 from affect.study import Resolved, Trial
 from affect.systems import get_system
 from affect.systems.base import Replicate
@@ -120,7 +121,7 @@ def _bare(packs: Sequence[tuple[Trial, ...]], folder: str) -> float:
 def _fit_packs(ready: Ready, queue: Any, folder: str) -> float:
     from queue import Empty
 
-    use_one_thread("cpu")
+    settle("cpu")
     seconds = 0.0
     ready()
     while True:

@@ -13,7 +13,8 @@ from affect.data.corpus import open_corpus
 from affect.data.twin import make_twin
 from affect.engine.plan import Plan, plan
 from affect.engine.run import PLANNED
-from affect.engine.work import open_task, use_one_thread
+from affect.engine.work import open_task
+from affect.systems.process import settle
 from affect.study import Mark, Resolved, Row, Scale, Study, Trial
 from affect.systems import get_system
 from affect.systems.base import Replicate
@@ -95,7 +96,7 @@ def wanted(folder: Path, epochs: int) -> Plan:
 
 def fit_one(trial: Trial, folder: str) -> float:
     """Best development value of one trial, fitted by itself."""
-    use_one_thread("cpu")
+    settle("cpu")
     data = open_task(folder, trial.task).fit_data(trial.seed)
     replicate = Replicate(data, trial.settings, trial.seed)
     fit = get_system(trial.system).fit([replicate], device="cpu", report=lambda done, total: None)[0]
