@@ -5,7 +5,7 @@ add batch normalisation, noise at every layer and a decoder that reconstructs la
 reconstruct the unlabelled pool. STL is the corner α, β ∈ {0, 1} of MTL (Section III-C), so both are one network with
 three outputs: an output of weight 0 has no gradient and touches nothing else.
 
-What the paper leaves open and what we chose: biases and dense weights U(±1/√fan_in); combinator in its `sig` form with
+What the paper leaves open and what we chose: initial weights U(±√3/√fan_in), the baselines' U(±1/√fan_in); combinator in its `sig` form with
 a2 = b1 = c2 = 1 and the rest 0; costs are means over units; the top of the decoder starts from u = BN(h̃2); gradients flow
 through the clean path; batch-norm statistics for inference come from training inputs on the clean path; batch size 256.
 """
@@ -136,16 +136,22 @@ class LadderSystem:
         return training.fit_pack(self.network(first.settings, facts), replicates, scalars, device=device, report=report)
 
 
-def _dense(seed: int, name: str, rows: int, columns: int) -> Tensor:
-    """Weights [rows, columns] from U(±1/√rows), drawn from the stream of that matrix's name."""
-    return torch.from_numpy(stream(seed, "init", name).uniform(-1, 1, (rows, columns)).astype(np.float32) / rows**0.5)
+DENSE_GAIN, LADDER_GAIN = 1.0, 3.0**0.5
+"""Initial weights are U(±gain/√fan_in): torch's default for the baselines, variance 1/fan_in for the ladder as in the
+reference network. Normalised layers do not care for the scale, but the ladder's cost at layer l divides by it."""
 
 
-def _encoder_parameters(seed: int, width: int, hidden: int, targets: int) -> dict[str, Tensor]:
-    """The matrices that the baselines and the ladder have in common: equal seeds start from equal weights."""
+def _dense(seed: int, name: str, rows: int, columns: int, gain: float = DENSE_GAIN) -> Tensor:
+    """Weights [rows, columns] from U(±gain/√rows), drawn from the stream of that matrix's name."""
+    draws = stream(seed, "init", name).uniform(-1, 1, (rows, columns)) * (gain / rows**0.5)
+    return torch.from_numpy(draws.astype(np.float32))
+
+
+def _encoder_parameters(seed: int, width: int, hidden: int, targets: int, gain: float) -> dict[str, Tensor]:
+    """What the baselines and the ladder have in common: equal seeds start from equal weights, up to the gain."""
     return {
-        "w1": _dense(seed, "w1", width, hidden),
-        "w2": _dense(seed, "w2", hidden, hidden),
+        "w1": _dense(seed, "w1", width, hidden, gain),
+        "w2": _dense(seed, "w2", hidden, hidden, gain),
         "head": _dense(seed, "head", hidden, targets),
         "head_bias": _dense(seed, "head_bias", hidden, targets)[:1],
     }
@@ -169,7 +175,7 @@ def dense_network(width: int, hidden: int, targets: int, unlabelled: bool, sched
             "b1": _dense(seed, "b1", width, hidden)[:1],
             "b2": _dense(seed, "b2", hidden, hidden)[:1],
         }
-        return _encoder_parameters(seed, width, hidden, targets) | biases
+        return _encoder_parameters(seed, width, hidden, targets, DENSE_GAIN) | biases
 
     def forward(p: Mapping[str, Tensor], x: Tensor, drop1: Tensor | None, drop2: Tensor | None) -> Tensor:
         h = x if drop1 is None else x * drop1
@@ -204,8 +210,9 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
     )
 
     def initial(seed: int) -> dict[str, Tensor]:
-        parameters = _encoder_parameters(seed, width, hidden, targets)
-        parameters |= {"v1": _dense(seed, "v1", hidden, width), "v2": _dense(seed, "v2", hidden, hidden)}
+        parameters = _encoder_parameters(seed, width, hidden, targets, LADDER_GAIN)
+        parameters["v1"] = _dense(seed, "v1", hidden, width, LADDER_GAIN)
+        parameters["v2"] = _dense(seed, "v2", hidden, hidden, LADDER_GAIN)
         for layer in (1, 2):
             parameters |= {f"gamma{layer}": torch.ones(hidden), f"beta{layer}": torch.zeros(hidden)}
         for layer, d in enumerate((width, hidden, hidden)):

@@ -73,7 +73,8 @@ def bench(repeats: int, seconds: float) -> Item:
         ),
         (
             "Model-steps per second (a step is both updates of one model), medians; ratios round by round.",
-            "The plain loop gathers normalised rows and steps torch's NAdam on one thread; the allocator is the default.",
+            "The plain loop gathers normalised rows and steps torch's NAdam on one thread; it has Python's own settings of the "
+            "allocator and of denormal numbers.",
         ),
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from affect.data.task import FitData, Inputs
-from affect.systems.process import settle
 from affect.study import Settings
 from affect.systems import get_system
 from affect.systems.base import Facts, resolve_settings
 from affect.systems.ladder import ATTRIBUTES, LadderSystem
+from affect.systems.process import settle
 from affect.systems.training import Trainer
 
 SYSTEM = "Lad+UL+MTL"

@@ -19,10 +19,10 @@ from affect.engine.plan import plan
 from affect.engine.run import PLANNED, Sizes
 from affect.engine.store import Store
 from affect.engine.work import measure, open_task
-from affect.systems.process import settle
 from affect.study import Resolved, Trial
 from affect.systems import get_system
 from affect.systems.base import Replicate
+from affect.systems.process import settle
 from studies.ladder_ablation import STUDY
 from tests.bench.figures import Item, Line, Target
 from tests.bench.local import CORES, ray_running, resolve, train
@@ -46,7 +46,7 @@ def bench(minutes: float) -> Item:
         started = time.perf_counter()
         write_report(resolved, store, folder / "reports", Console(quiet=True))
         reported = time.perf_counter() - started
-        rows = store.trials(["pack", "wall_seconds"]).drop_duplicates("pack")
+        rows = store.trials()[["pack", "wall_seconds"]].drop_duplicates("pack")
         in_packs = float(rows["wall_seconds"].sum()) / CORES
         packs = _packs(store, summary.plan.trials, rows)
         bare = _bare(packs, str(corpus.folder)) / CORES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -13,13 +15,10 @@ from affect.data.corpus import open_corpus
 from affect.data.twin import make_twin
 from affect.engine.plan import Plan, plan
 from affect.engine.run import PLANNED
-from affect.engine.work import open_task
-from affect.systems.process import settle
 from affect.study import Mark, Resolved, Row, Scale, Study, Trial
-from affect.systems import get_system
-from affect.systems.base import Replicate
 from tests.bench.figures import Item, Line, Target, compared
 from tests.bench.local import CORES, ray_running, resolve, train
+from tests.bench.one_trial import fit_one
 from tests.bench.processes import Ready, alone
 
 SYSTEM = "MTL"
@@ -94,15 +93,6 @@ def wanted(folder: Path, epochs: int) -> Plan:
     return plan(resolved_sweep(folder, epochs), pd.DataFrame({name: [] for name in PLANNED}))
 
 
-def fit_one(trial: Trial, folder: str) -> float:
-    """Best development value of one trial, fitted by itself."""
-    settle("cpu")
-    data = open_task(folder, trial.task).fit_data(trial.seed)
-    replicate = Replicate(data, trial.settings, trial.seed)
-    fit = get_system(trial.system).fit([replicate], device="cpu", report=lambda done, total: None)[0]
-    return max(value for *_, value in fit.curves)
-
-
 def _seconds(ready: Ready, trial: Trial, folder: str) -> float:
     """Seconds that the fit of one trial takes, once the process is warm."""
     fit_one(trial, folder)
@@ -121,14 +111,16 @@ def tuned(trials: tuple[Trial, ...], folder: Path, storage: Path, reuse: bool) -
     def trainable(config: dict[str, Any], trials: tuple[Trial, ...], folder: str) -> None:
         tune.report({"ccc": fit_one(trials[config["trial"]], folder)})
 
+    stop = tune.FailureConfig(fail_fast=True)
     started = time.perf_counter()
     tuner = tune.Tuner(
         tune.with_parameters(trainable, trials=trials, folder=str(folder)),
         param_space={"trial": tune.grid_search(list(range(len(trials))))},
         tune_config=tune.TuneConfig(metric="ccc", mode="max", reuse_actors=reuse),
-        run_config=tune.RunConfig(name="tune", storage_path=str(storage), verbose=0),
+        run_config=tune.RunConfig(name="tune", storage_path=str(storage), verbose=0, failure_config=stop),
     )
-    results = tuner.fit()
+    with contextlib.redirect_stdout(io.StringIO()):
+        results = tuner.fit()
     seconds = time.perf_counter() - started
     if results.num_errors or len(results) != len(trials):
         raise RuntimeError(f"Ray Tune failed on {results.num_errors} of {len(trials)} trials")

@@ -1,0 +1,27 @@
+"""One trial fitted by itself. A module of its own, so that Ray Tune's actors import no more than they need."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from affect.data.corpus import open_corpus
+from affect.data.task import Task
+from affect.study import TaskSpec, Trial
+from affect.systems import get_system
+from affect.systems.base import Replicate
+from affect.systems.process import settle
+
+
+@lru_cache(maxsize=1)
+def task_in(folder: str, spec: TaskSpec) -> Task:
+    """The task, opened once per process."""
+    return Task(open_corpus(folder), spec)
+
+
+def fit_one(trial: Trial, folder: str) -> float:
+    """Best development value of a trial, fitted by itself in a process set up as the engine's are."""
+    settle(trial.device)
+    data = task_in(folder, trial.task).fit_data(trial.seed)
+    replicate = Replicate(data, trial.settings, trial.seed)
+    fit = get_system(trial.system).fit([replicate], device=trial.device, report=lambda done, total: None)[0]
+    return max(value for *_, value in fit.curves)

@@ -1,0 +1,58 @@
+"""A change of meaning needs a new version: the losses of each system's first step are pinned to its version number.
+
+When a test here fails because a system's mathematics changed on purpose, raise that system's `version` (its stored
+results no longer satisfy a plan) and pin the new losses under it.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from affect.systems import registry
+from affect.systems.base import Replicate, resolve_settings
+from affect.systems.training import Trainer, facts_of
+from tests.systems.toy import TARGETS, toy_data
+
+FIRST_STEP = {
+    ("STL", 1): [0.95627, 0.998097],
+    ("MTL", 1): [0.968749, 0.959598],
+    ("Lad+L+STL", 1): [10.669222, 10.953547],
+    ("Lad+L+MTL", 1): [10.668481, 10.818154],
+    ("Lad+UL+STL", 1): [10.669222, 10.033917, 10.904181, 10.53191],
+    ("Lad+UL+MTL", 1): [10.668481, 10.032079, 10.767759, 10.528652],
+}
+"""(system, version) → loss of each update of the first two steps, preset `paper`, toy task, seed 3."""
+
+FLOOR_PREDICTIONS = {("ridge", 1): 4.05683, ("svr", 1): 3.995201}
+"""(system, version) → mean prediction for arousal on the toy task's development rows, seed 3."""
+
+
+def _losses(name):
+    system = registry()[name]
+    data = toy_data(3, pool=40)
+    settings = resolve_settings(system, "paper", {"batch_size": 32})
+    network = system.network(settings, facts_of(data))
+    trainer = Trainer(network, [data], [3], [system.scalars(settings, TARGETS)], 32, "cpu")
+    return [loss.item() for _ in range(2) for loss in trainer.step()]
+
+
+@pytest.mark.parametrize(("name", "version"), FIRST_STEP)
+def test_first_losses_belong_to_the_version(name, version):
+    assert registry()[name].version == version
+    assert _losses(name) == pytest.approx(FIRST_STEP[name, version], rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "version"), FLOOR_PREDICTIONS)
+def test_floor_predictions_belong_to_the_version(name, version):
+    system, data = registry()[name], toy_data(3)
+    assert system.version == version
+    (fit,) = system.fit([Replicate(data, {}, 3)], device="cpu", report=lambda done, total: None)
+    mean = fit.predict(data.development)[:, 0].mean()
+    assert mean == pytest.approx(FLOOR_PREDICTIONS[name, version], rel=1e-4)
+
+
+def test_every_system_is_pinned():
+    pinned = {name for name, _ in (*FIRST_STEP, *FLOOR_PREDICTIONS)}
+    assert set(registry()) - pinned == {"tfidf_ridge"}  # fits on text; its floor is tested on EmoBank
+    assert torch.get_default_dtype() == torch.float32
