@@ -22,7 +22,7 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace, open_task
 from affect.errors import UserError
-from affect.study import Resolved, Row, Study
+from affect.study import CorpusFacts, Resolved, Row, Study
 from affect.systems import get_system
 
 COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -130,11 +130,14 @@ def resolve(study: Study, args: argparse.Namespace) -> tuple[Resolved, Corpus]:
         raise UserError(f"--seeds {seeds}: at least one seed is needed.")
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UserError(f"--max-minutes {args.max_minutes:g}: must be above zero.")
-    rows = _rows(scale.rows, args.systems)
-    overrides = _overrides(rows, args.set)
+    _overrides(
+        _rows(scale.rows, args.systems), args.set
+    )  # before `find_corpus`, which makes the twin where it is absent
     device = _device(args.device, args.address)
     corpus = find_corpus(args.corpus or scale.corpus)
     facts = corpus.facts(args.protocol)
+    rows = _rows(scale.rows, args.systems, facts)
+    overrides = _overrides(rows, args.set)
     fractions = tuple(dict.fromkeys(args.label_fraction))
     for target in study.targets:
         if target not in corpus.manifest.targets:
@@ -161,7 +164,10 @@ def resolve(study: Study, args: argparse.Namespace) -> tuple[Resolved, Corpus]:
     return resolved, corpus
 
 
-def _rows(rows: tuple[Row, ...], names: Sequence[str] | None) -> tuple[Row, ...]:
+def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts | None = None) -> tuple[Row, ...]:
+    """The rows named, or all; without those that fit on text where the corpus (once known) has none."""
+    if facts is not None and not facts.has_text:
+        rows = tuple(row for row in rows if not get_system(row.system).needs_text)
     if names is None:
         return rows
     known = [row.system for row in rows]
@@ -210,11 +216,12 @@ def _run(resolved: Resolved, store: Store, corpus: Corpus, args: argparse.Namesp
     # Mistakes in settings show when planning; nothing exists on disk before that.
     plan(resolved, store.rows())
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    executor = _executor(resolved, args)
     with store.locked():
         store.save_request(resolved)
         console.print(resolved.corpus.banner, highlight=False, markup=False)
         with display(console) as shown:
-            summary = run(resolved, store, _executor(resolved, args), place, shown, args.max_minutes)
+            summary = run(resolved, store, executor, place, shown, args.max_minutes)
     for note in summary.plan.notes:
         console.print(note, highlight=False, markup=False)
     return summary

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from affect.engine import loopback
 from affect.engine.executors import Beat, Failure, Outcome, attempt, local_slots
 from affect.engine.packs import Measure, Pack
 from affect.engine.work import PackResult, Probe, Workplace, measure
@@ -63,12 +65,10 @@ class OnRay:
         self._arrived: list[Outcome] = []
         self._stillborn = 0
         self._started_ray = False
+        if "ray" not in sys.modules:
+            loopback.prepare(self._address)
 
     def start(self, place: Workplace, beat: Beat) -> None:
-        if not self._address:
-            # A Ray of our own binds to loopback alone only where Ray takes the machine for one that cannot be part
-            # of a cluster; it reads this once, when imported. `_node_ip_address` is replaced by a routable address.
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         import ray
 
         self._place = place
@@ -93,7 +93,9 @@ class OnRay:
                 ray.init(address=self._address, runtime_env={"py_modules": [package]}, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(f"--address {self._address}: no Ray cluster answers there ({reason}).") from None
+                raise UserError(
+                    f"--address {self._address}: joining Ray failed ({reason}); where tokens are used, set RAY_AUTH_MODE=token."
+                ) from None
         else:
             ray.init(
                 address="local",

@@ -33,7 +33,7 @@ def build_report(evidence: Evidence, folder: Path) -> list[Path]:
     """Write the report of `evidence` into `folder` (made if absent) and return its files.
 
     `report.md`, `report.html`, `claims.md`, `values.csv`, `comparisons.csv`; per declared table `<name>.md`, `.tex`,
-    `.html`; per declared figure with data `<name>.png`, `.pdf`. All is computed before the first file is written, and
+    `.html` and its tests `<name>_paired.*`; per declared figure with data `<name>.png`, `.pdf`. All is computed before the first file is written, and
     files of declared figures without data are removed. Raises UserError where published values are missing.
     """
     files = _compose(analyse(evidence))
@@ -62,10 +62,14 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
             paired += family_grids(table, analysis, f)
         body += [Heading(2, f"{table.title} ({table.source})"), *results]
         appendix += [Heading(2, f"Comparisons paired by seed: {table.title}"), *paired] if paired else []
-        alone: list[Block] = [Heading(1, table.title), banner, *results, *paired]
-        files[f"{table.name}.md"] = markdown(alone).encode()
-        files[f"{table.name}.html"] = html(table.title, alone, {}).encode()
-        files[f"{table.name}.tex"] = latex([*results, *paired], banner.text).encode()
+        for name, title, grids in (
+            (table.name, table.title, results),
+            (f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired),
+        ):
+            alone: list[Block] = [Heading(1, title), banner, *grids]
+            files[f"{name}.md"] = markdown(alone).encode()
+            files[f"{name}.html"] = html(title, alone, {}).encode()
+            files[f"{name}.tex"] = latex(grids, banner.text).encode()
 
     drawn = {figure.name: draw(figure, analysis) for figure in study.figures}
     images = {}

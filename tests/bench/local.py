@@ -12,6 +12,7 @@ from typing import Any
 
 from affect.data.corpus import Corpus
 from affect.engine.on_ray import OnRay
+from affect.engine.packs import Pack
 from affect.engine.progress import State
 from affect.engine.provenance import Provenance
 from affect.engine.run import Summary, run
@@ -75,19 +76,33 @@ def ray_running() -> Iterator[None]:
         ray.shutdown()
 
 
-def train(resolved: Resolved, corpus: Corpus, results: Path) -> tuple[Summary, float]:
-    """Run a study from an empty results folder on the Ray that is up: (what it did, wall seconds).
+class _Watched(OnRay):
+    """The engine's executor, which remembers when it was given its first pack."""
+
+    first_pack: float | None = None
+
+    def submit(self, pack: Pack) -> None:
+        if self.first_pack is None:
+            self.first_pack = time.perf_counter()
+        super().submit(pack)
+
+
+def train(resolved: Resolved, corpus: Corpus, results: Path) -> tuple[Summary, float, float]:
+    """Run a study from an empty results folder on the Ray that is up: (what it did, wall seconds, those before the first
+    pack).
 
     The time has in it the start of the engine's actors, its measurements of pack sizes, and the writing of all results.
     """
     provenance = Provenance("benchmark", None, None)
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance)
     store = Store(str(results), resolved.study.name)
+    executor = _Watched(resolved.device)
     started = time.perf_counter()
     with store.locked():
         store.save_request(resolved)
-        summary = run(resolved, store, OnRay(resolved.device), place, Silent())
+        summary = run(resolved, store, executor, place, Silent())
     seconds = time.perf_counter() - started
     if summary.failed or summary.left:
         raise RuntimeError(f"{len(summary.failed)} trials failed and {summary.left} are left; nothing was measured")
-    return summary, seconds
+    assert executor.first_pack is not None
+    return summary, seconds, executor.first_pack - started

@@ -41,7 +41,7 @@ def bench(minutes: float) -> Item:
         base = resolve(STUDY, corpus, scale.rows, scale.seeds, scale.selection_seeds, {})
         resolved = alone(_sized, base, 60 * minutes * MARGIN)
         with ray_running():
-            summary, trained = train(resolved, corpus, folder / "results")
+            summary, trained, start = train(resolved, corpus, folder / "results")
         store = Store(str(folder / "results"), STUDY.name)
         started = time.perf_counter()
         write_report(resolved, store, folder / "reports", Console(quiet=True))
@@ -68,6 +68,7 @@ def bench(minutes: float) -> Item:
                 in_packs,
                 trained / in_packs,
             ),
+            Line("  until the first pack: workers start, pack sizes are measured", start, "s", bare, start / bare),
             Line("  report", reported, "s", bare, reported / bare),
         ),
         (

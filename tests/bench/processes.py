@@ -14,7 +14,7 @@ from typing import Any
 
 Ready = Callable[[], None]
 """Called once by a function that is ready to be measured: returns when all that run beside it are."""
-PATIENCE = 600.0
+PATIENCE = 180.0
 """Seconds that processes wait for each other."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")

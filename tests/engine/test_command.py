@@ -57,6 +57,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--protocol", "leak_free"], "leak_free"),
         (["--corpus", "nowhere"], "nowhere: unknown corpus"),
         (["--results", "s3://bucket"], "not yet in s3"),
+        (["--executor", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there."),
         (["--rocket"], "unrecognized arguments: --rocket"),
     ],
 )

@@ -1,0 +1,88 @@
+"""Every command of the README is run, at a size that fits a test; nothing in it may go stale."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+SMALL = ["--seeds", "1", "--systems", "STL", "MTL", "ridge", "--set", "epochs=1", "width=8", "alpha=0.3", "beta=0.3"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def run(words: list[str], folder: Path) -> str:
+    """The command's output; it must succeed."""
+    bin_folder = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": bin_folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder that looks like a checkout with somebody's own table in it."""
+    folder = tmp_path_factory.mktemp("readme") / "affect"
+    (folder / "my").mkdir(parents=True)
+    (folder / "studies").symlink_to(ROOT / "studies")
+    (folder / "reports").mkdir()
+    g = np.random.default_rng(0)
+    n = 90
+    frame = pd.DataFrame(g.uniform(1, 7, (n, 3)), columns=["act", "val", "dom"])
+    frame.insert(0, "clip", [f"clip{i}" for i in range(n)])
+    frame["split"] = np.repeat(["train", "dev", "test"], n // 3)
+    frame["speaker"] = [f"s{i // 10}" for i in range(n)]
+    frame.to_csv(folder / "my" / "samples.csv", index=False)
+    np.save(folder / "my" / "features.npy", g.standard_normal((n, 5)).astype(np.float32))
+    return folder
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the open corpora beside the project")
+def test_the_commands_run_in_their_order(workplace):
+    seen = []
+    for words in commands():
+        seen.append(" ".join(words[:2]))
+        if words[0] == "make":
+            run(["make", "--dry-run", *words[1:]], ROOT)
+        elif "--address" in words:
+            continue  # joining a cluster is tested in tests/engine
+        elif words[0] == "python":
+            executor = [] if "--plan" in words else ["--executor", "inline"]
+            run([sys.executable, *words[1:], *SMALL, *executor], workplace)
+        else:
+            run([word.replace("../shared/data", str(DATA)) for word in words], workplace)
+    for command in (
+        "affect prepare",
+        "affect report",
+        "affect results",
+        "affect corpora",
+        "python studies/ladder_ablation.py",
+    ):
+        assert command in seen
+    assert (workplace / "reports/again/ladder_ablation/table1.md").exists()
+    for code in blocks("python"):
+        out = run([sys.executable, "-c", code], workplace)
+        assert "arousal" in out
+
+
+def test_links_and_pictures_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
