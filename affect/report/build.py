@@ -33,8 +33,9 @@ def build_report(evidence: Evidence, folder: Path) -> list[Path]:
     """Write the report of `evidence` into `folder` (made if absent) and return its files.
 
     `report.md`, `report.html`, `claims.md`, `values.csv`, `comparisons.csv`; per declared table `<name>.md`, `.tex`,
-    `.html` and its tests `<name>_paired.*`; per declared figure with data `<name>.png`, `.pdf`. All is computed before the first file is written, and
-    files of declared figures without data are removed. Raises UserError where published values are missing.
+    `.html` and its tests `<name>_paired.*`; per declared figure with data `<name>.png`, `.pdf`. All is computed
+    before the first file is written, and files of declared figures without data are removed. Raises UserError where
+    published values are missing.
     """
     files = _compose(analyse(evidence))
     folder.mkdir(parents=True, exist_ok=True)

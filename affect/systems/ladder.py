@@ -5,9 +5,10 @@ add batch normalisation, noise at every layer and a decoder that reconstructs la
 reconstruct the unlabelled pool. STL is the corner α, β ∈ {0, 1} of MTL (Section III-C), so both are one network with
 three outputs: an output of weight 0 has no gradient and touches nothing else.
 
-What the paper leaves open and what we chose: initial weights U(±√3/√fan_in), the baselines' U(±1/√fan_in); combinator in its `sig` form with
-a2 = b1 = c2 = 1 and the rest 0; costs are means over units; the top of the decoder starts from u = BN(h̃2); gradients flow
-through the clean path; batch-norm statistics for inference come from training inputs on the clean path; batch size 256.
+What the paper leaves open and what we chose: initial weights U(±√3/√fan_in), the baselines' U(±1/√fan_in); combinator
+in its `sig` form with a2 = b1 = c2 = 1 and the rest 0; costs are means over units; the top of the decoder starts from
+u = BN(h̃2); gradients flow through the clean path; batch-norm statistics for inference come from training inputs on
+the clean path; batch size 256.
 """
 
 from __future__ import annotations
