@@ -226,14 +226,17 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
         """Both encoders and the decoder: (noisy prediction [K, B, T], Σ λ_l C_d [K])."""
         k, rows, _ = batch.x.shape
         std = scalars["noise_variance"].sqrt()[:, None, None]
-        noise0, noise1, noise2 = (n.mul_(std) for n in batch.normal)
+        noise0, noise1, noise2 = batch.normal
+        noisy0 = torch.addcmul(batch.x, noise0, std, out=noise0)
         both = batch.x.new_empty(k, 2, rows, width)
         both[:, 0] = batch.x
-        noisy0 = noise0.add_(batch.x)
         if scalars["dropout_input"].any():
-            torch.mul(noisy0, _keep(batch.uniform[0], scalars["dropout_input"]), out=both[:, 1])
+            # Without the usual factor 1/(1-p): the batch normalisation that follows takes it out again.
+            keep = torch.ge(batch.uniform[0], scalars["dropout_input"][:, None, None], out=batch.uniform[0])
+            torch.mul(noisy0, keep, out=both[:, 1])
         else:
             both[:, 1] = noisy0
+        noise1, noise2 = noise1.mul_(std), noise2.mul_(std)
         pre1 = torch.bmm(both.view(k, 2 * rows, width), p["w1"]).view(k, 2, rows, hidden)
         clean1, noisy1, h1, mean1, rstd1 = EncoderLayer.apply(pre1, noise1, p["gamma1"], p["beta1"], False)
         pre2 = torch.bmm(h1.view(k, 2 * rows, hidden), p["w2"]).view(k, 2, rows, hidden)

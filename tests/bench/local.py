@@ -49,13 +49,14 @@ def resolve(
     )
 
 
-def _warm() -> None:
-    return None
+def _niceness() -> int:
+    return os.nice(0)
 
 
 @contextmanager
-def ray_running() -> Iterator[None]:
-    """A local Ray on all cores, which has started a worker process or two before anything is timed."""
+def ray_running() -> Iterator[int]:
+    """A local Ray on all cores, which has started a worker process or two before anything is timed; yields the niceness
+    of its workers (15 unless Ray is told otherwise: beside other work on the machine they get next to nothing)."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -70,8 +71,7 @@ def ray_running() -> Iterator[None]:
         logging_level=logging.ERROR,
     )
     try:
-        ray.get([ray.remote(_warm).remote() for _ in range(CORES)])
-        yield
+        yield max(ray.get([ray.remote(_niceness).remote() for _ in range(CORES)]))
     finally:
         ray.shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from tests.bench.figures import Item, Line, Target
 from tests.bench.local import CORES, ray_running, resolve, train
 from tests.bench.processes import Ready, alone, together
 
+LENGTH = 300.0
+"""Seconds of training per worker from which the target counts."""
 MARGIN = 1.15
 """The study is made this much longer than asked for: its length is only expected."""
 
@@ -40,7 +43,7 @@ def bench(minutes: float) -> Item:
         scale = STUDY.scales["demo"]
         base = resolve(STUDY, corpus, scale.rows, scale.seeds, scale.selection_seeds, {})
         resolved = alone(_sized, base, 60 * minutes * MARGIN)
-        with ray_running():
+        with ray_running() as niceness:
             summary, trained, start = train(resolved, corpus, folder / "results")
         store = Store(str(folder / "results"), STUDY.name)
         started = time.perf_counter()
@@ -49,17 +52,17 @@ def bench(minutes: float) -> Item:
         rows = store.trials()[["pack", "wall_seconds"]].drop_duplicates("pack")
         in_packs = float(rows["wall_seconds"].sum()) / CORES
         packs = _packs(store, summary.plan.trials, rows)
-        bare = _bare(packs, str(corpus.folder)) / CORES
+        bare = _bare(packs, str(corpus.folder), niceness) / CORES
     wall = trained + reported
     epochs = sorted({int(trial.settings["epochs"]) for trial in summary.plan.trials if "epochs" in trial.settings})
-    preview = "" if bare >= 60 * minutes and minutes >= 5 else "; a preview: the target is for 5 minutes of training"
+    long_enough = bare >= LENGTH
+    preview = "" if long_enough else f"; a preview: the target is for {LENGTH / 60:.0f} minutes of training"
+    target = Target(1.05, "at most") if long_enough else None
     return Item(
         "b",
         f"a study of {bare / 60:.1f} minutes of training on {CORES} workers: wall time / bare loops{preview}",
         (
-            Line(
-                "whole study, report included : bare fits", wall, "s", bare, wall / bare, None, Target(1.05, "at most")
-            ),
+            Line("whole study, report included : bare fits", wall, "s", bare, wall / bare, None, target),
             Line("  until all results are stored : bare fits", trained, "s", bare, trained / bare),
             Line(
                 "  until all results are stored : packs as timed by the workers",
@@ -74,8 +77,8 @@ def bench(minutes: float) -> Item:
         (
             f"The demo study, {resolved.seeds} seeds, {', '.join(map(str, epochs))} epochs: {summary.trained} trials in "
             f"{len(packs)} packs, two stages. Ray is up before; the engine's actors start within its time.",
-            f"Bare: System.fit alone on the same packs, from one queue in {CORES} processes right after the study; their "
-            f"summed seconds / {CORES}. The workers' own times contain the final scoring as well.",
+            f"Bare: System.fit alone on the same packs, from one queue in {CORES} processes right after the study, at the "
+            f"niceness of Ray's workers; summed seconds / {CORES}. The workers' own times contain the final scoring.",
         ),
     )
 
@@ -108,7 +111,7 @@ def _packs(store: Store, trials: Sequence[Trial], rows: pd.DataFrame) -> list[tu
     return [found[name] for name in sorted(found, key=lambda name: -seconds[name])]
 
 
-def _bare(packs: Sequence[tuple[Trial, ...]], folder: str) -> float:
+def _bare(packs: Sequence[tuple[Trial, ...]], folder: str, niceness: int) -> float:
     """Seconds in `System.fit`, summed over processes that share the packs as workers would."""
     import multiprocessing
 
@@ -116,12 +119,13 @@ def _bare(packs: Sequence[tuple[Trial, ...]], folder: str) -> float:
         queue = manager.Queue()
         for pack in packs:
             queue.put(pack)
-        return sum(together([(_fit_packs, (queue, folder))] * CORES))
+        return sum(together([(_fit_packs, (queue, folder, niceness))] * CORES))
 
 
-def _fit_packs(ready: Ready, queue: Any, folder: str) -> float:
+def _fit_packs(ready: Ready, queue: Any, folder: str, niceness: int) -> float:
     from queue import Empty
 
+    os.nice(max(0, niceness - os.nice(0)))
     settle("cpu")
     seconds = 0.0
     ready()
