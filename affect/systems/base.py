@@ -47,7 +47,8 @@ class Hyperparameter:
         if isinstance(number, float) and not np.isfinite(number):
             raise UserError(f"{system}: {name}={value} is not finite.")
         if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
-            raise UserError(f"{system}: {name}={value} is outside {self.low}..{self.high}.")
+            bounds = f"at least {self.low:g}" if self.high is None else f"between {self.low or 0:g} and {self.high:g}"
+            raise UserError(f"{system}: {name}={value} must be {bounds}.")
         return number
 
 
@@ -136,14 +137,14 @@ class System(Protocol):
         """Measure the device: pack size with the best throughput (at most `largest`), seconds per step of a replicate."""
 
     def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
-        """Fit a pack; entry k belongs to replicate k and does not depend on the others."""
+        """Fit a pack of one task and structure; entry k belongs to replicate k and does not depend on the others."""
 
 
 def resolve_settings(system: System, preset: str, *overrides: Settings) -> dict[str, float | int | str]:
     """Every hyperparameter of `system`, defaults < preset < overrides from left to right, checked.
 
-    Overrides naming a hyperparameter that this system does not have are ignored (an override holds for all systems
-    of a study); `unknown_settings` finds names that no system knows.
+    Overrides naming a hyperparameter that this system does not have are ignored: an override holds for all systems of
+    a study, and the command line refuses names that none of them knows.
     """
     if preset not in system.presets:
         raise UserError(f"{system.name} has no preset {preset}; it has {', '.join(system.presets)}.")

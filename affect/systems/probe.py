@@ -26,7 +26,7 @@ def probe(
     """Pack size with the best throughput, up to `largest`, and seconds per step of one replicate at that size.
 
     Doubles the pack until memory (parameters, gradients, optimiser state, snapshots, activations) or `largest` is
-    reached, or until twice the size no longer pays.
+    reached, or until twice the size no longer pays. A single replicate that does not fit raises `torch.OutOfMemoryError`.
     """
     data = _stand_in(facts, batch_size)
     best_size, best_seconds = 1, float("inf")
@@ -37,6 +37,8 @@ def probe(
         try:
             seconds = _seconds_per_step(network, data, scalars, batch_size, device, size) / size
         except torch.OutOfMemoryError:
+            if size == 1:
+                raise
             break
         if best_seconds / seconds >= WORTH:
             best_size, best_seconds = size, seconds

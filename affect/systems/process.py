@@ -6,6 +6,7 @@ import ctypes
 from functools import cache
 
 import torch
+from threadpoolctl import threadpool_limits
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_HEAP_BLOCK = 32 << 20
@@ -21,6 +22,7 @@ def settle(device: str) -> None:
     """
     if device == "cpu":
         torch.set_num_threads(1)
+        threadpool_limits(1)  # NumPy's and SciPy's matrix products, which the floors use
         torch.set_flush_denormal(True)
         _keep_freed_memory()
 

@@ -46,8 +46,6 @@ class NAdam:
     """
 
     beta1, beta2, epsilon, momentum_decay = 0.9, 0.999, 1e-8, 4e-3
-    slots = 2
-    """Buffers of size P held per replicate beside parameters and gradient."""
 
     def __init__(self, flat: Tensor, learning_rate: Sequence[float]) -> None:
         self.flat = flat

@@ -51,7 +51,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--set", "alpah=1"], "--set alpah=1: no chosen system has a alpah; there is alpha, beta, fault"),
         (["--set", "alpha"], "--set alpha: write NAME=VALUE"),
         (["--set", "alpha=much"], "alpha=much is not a float."),
-        (["--set", "alpha=2"], "alpha=2 is outside 0.0..1.0."),
+        (["--set", "alpha=2"], "alpha=2 must be between 0 and 1."),
         (["--set", "alpha=.8", "--set", "beta=.7"], "alpha=0.8 and beta=0.7 exceed 1."),
         (["--set", "fault=big"], "fault=big is not one of none"),
         (["--protocol", "leak_free"], "leak_free"),

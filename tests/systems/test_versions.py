@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from affect.stats.concordance import ccc
 from affect.systems import registry
 from affect.systems.base import Replicate, resolve_settings
 from affect.systems.training import Trainer, facts_of
@@ -56,3 +57,27 @@ def test_every_system_is_pinned():
     pinned = {name for name, _ in (*FIRST_STEP, *FLOOR_PREDICTIONS)}
     assert set(registry()) - pinned == {"tfidf_ridge"}  # fits on text; its floor is tested on EmoBank
     assert torch.get_default_dtype() == torch.float32
+
+
+FINAL = {
+    ("STL", 1): 0.8537,
+    ("MTL", 1): 0.8516,
+    ("Lad+L+STL", 1): 0.8499,
+    ("Lad+L+MTL", 1): 0.8628,
+    ("Lad+UL+STL", 1): 0.8515,
+    ("Lad+UL+MTL", 1): 0.8618,
+}
+"""(system, version) → CCC for arousal on the toy task's development rows after six epochs: selection and inference."""
+
+
+def _final(name):
+    system, data = registry()[name], toy_data(3, pool=40)
+    settings = resolve_settings(system, "paper", {"batch_size": 32, "epochs": 6, "learning_rate": 2e-3})
+    (fit,) = system.fit([Replicate(data, settings, 3)], device="cpu", report=lambda done, total: None)
+    return ccc(data.y_development[:, 0], fit.predict(data.development)[:, 0])
+
+
+@pytest.mark.parametrize(("name", "version"), FINAL)
+def test_final_values_belong_to_the_version(name, version):
+    assert registry()[name].version == version
+    assert _final(name) == pytest.approx(FINAL[name, version], abs=2e-3)
