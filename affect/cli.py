@@ -67,14 +67,17 @@ def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     from affect.command import write_report
+    from affect.engine.evidence import evidence
+    from affect.engine.files import check_folder
     from affect.engine.store import Store
 
     store = Store.at(args.results)
+    check_folder(Path(args.reports))
     corpora = store.requests()
     if args.corpus is None and len(corpora) > 1:
         raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
     resolved = store.load_request(args.corpus or (corpora[0] if corpora else ""))
-    folder = write_report(resolved, store, Path(args.reports), stdout())
+    folder = write_report(resolved, evidence(resolved, store), Path(args.reports), stdout())
     print(f"Report: {folder}")
 
 
@@ -103,5 +106,9 @@ def _export(args: argparse.Namespace) -> None:
     if goal.exists():
         raise UserError(f"{goal}: exists already; nothing was overwritten.")
     rows = Store.at(args.results).trials()
-    rows.sort_values(["corpus", "label_fraction", "system", "trial", "partition", "target"]).to_csv(goal, index=False)
+    rows = rows.sort_values(["corpus", "label_fraction", "system", "trial", "partition", "target"])
+    try:
+        rows.to_csv(goal, index=False)
+    except OSError as error:
+        raise UserError(f"{goal}: cannot be written ({error.strerror or error}).") from None
     print(f"{len(rows)} rows in {goal}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import pandas as pd
 from rich.console import Console
 
 from affect.data.corpus import Corpus
 from affect.data.task import labelled_count
 from affect.engine.evidence import evidence
 from affect.engine.executors import Executor, Inline, local_slots
+from affect.engine.files import check_folder
 from affect.engine.plan import plan, task_spec
 from affect.engine.preview import preview
 from affect.engine.progress import display, duration
@@ -61,10 +63,10 @@ def stdout() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH, soft_wrap=True)
 
 
-def guarded(action, prog: str) -> int:  # type: ignore[no-untyped-def]
+def guarded(action: Callable[[], int], prog: str) -> int:
     """`action()` as an exit status: a `UserError` becomes its sentence on stderr."""
     try:
-        return int(action())
+        return action()
     except UserError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return MISTAKE
@@ -75,7 +77,7 @@ def guarded(action, prog: str) -> int:  # type: ignore[no-untyped-def]
 
 def _parser(study: Study) -> Parser:
     parser = Parser(description=study.title, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add, names = parser.add_argument, list(study.scales)
+    names = list(study.scales)
     group = parser.add_argument_group("what is run")
     add = group.add_argument
     add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
@@ -109,20 +111,21 @@ def _parser(study: Study) -> Parser:
 
 def _main(study: Study, args: argparse.Namespace) -> int:
     console = stdout()
-    resolved, corpus = resolve(study, args)
     store = Store(args.results, study.name)
+    check_folder(Path(args.reports))
+    resolved = resolve(study, args)
     slots = 1 if args.executor == "inline" else local_slots(resolved.device)
     if args.plan:
         preview(resolved, store, slots, console)
         return COMPLETE
-    summary = _run(resolved, store, corpus, args, console)
-    folder = write_report(resolved, store, Path(args.reports), console)
+    summary, frames = _run(resolved, store, args, console)
+    folder = write_report(resolved, frames, Path(args.reports), console)
     return _verdict(summary, store, folder, console)
 
 
-def resolve(study: Study, args: argparse.Namespace) -> tuple[Resolved, Corpus]:
-    """Fix every open choice, and find every mistake, before anything is written."""
-    from affect.data.readers import find_corpus
+def resolve(study: Study, args: argparse.Namespace) -> Resolved:
+    """Fix every open choice, and find every mistake, before anything is written: a twin is not made yet."""
+    from affect.data.readers import facts_of, is_to_be_made
 
     scale = study.scales[args.scale]
     seeds = scale.seeds if args.seeds is None else args.seeds
@@ -130,20 +133,14 @@ def resolve(study: Study, args: argparse.Namespace) -> tuple[Resolved, Corpus]:
         raise UserError(f"--seeds {seeds}: at least one seed is needed.")
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UserError(f"--max-minutes {args.max_minutes:g}: must be above zero.")
-    _overrides(
-        _rows(scale.rows, args.systems), args.set
-    )  # before `find_corpus`, which makes the twin where it is absent
-    device = _device(args.device, args.address)
-    corpus = find_corpus(args.corpus or scale.corpus)
-    facts = corpus.facts(args.protocol)
+    # Names are compared with all that the study has, before the corpus leaves some out.
+    _overrides(_rows(scale.rows, args.systems), args.set)
+    device = _device(args)
+    wanted = args.corpus or scale.corpus
+    facts = facts_of(wanted, args.protocol, study.targets)
     rows = _rows(scale.rows, args.systems, facts)
     overrides = _overrides(rows, args.set)
     fractions = tuple(dict.fromkeys(args.label_fraction))
-    for target in study.targets:
-        if target not in corpus.manifest.targets:
-            raise UserError(
-                f"{corpus.folder}: unknown target {target}; the corpus has {', '.join(corpus.manifest.targets)}."
-            )
     for fraction in fractions:
         labelled_count(facts.rows["train"], fraction)
     resolved = Resolved(
@@ -159,9 +156,19 @@ def resolve(study: Study, args: argparse.Namespace) -> tuple[Resolved, Corpus]:
         overrides=overrides,
         device=device,
     )
-    for fraction in fractions:
+    if not is_to_be_made(wanted):
+        _open_corpus(wanted, resolved)
+    return resolved
+
+
+def _open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
+    """The corpus of `resolved`, made where it is a twin that is not there, after a look at its tasks."""
+    from affect.data.readers import find_corpus
+
+    corpus = find_corpus(name_or_folder)
+    for fraction in resolved.label_fractions:
         open_task(str(corpus.folder.resolve()), task_spec(resolved, fraction))
-    return resolved, corpus
+    return corpus
 
 
 def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts | None = None) -> tuple[Row, ...]:
@@ -195,13 +202,16 @@ def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | i
     return overrides
 
 
-def _device(wanted: str, address: str | None) -> str:
+def _device(args: argparse.Namespace) -> str:
     import torch
 
     here = torch.cuda.is_available()
-    if wanted == "cuda" and not here and not address:
-        raise UserError("--device cuda: torch finds no GPU on this machine.")
-    return ("cuda" if here else "cpu") if wanted == "auto" else wanted
+    if args.device == "cuda" and not here:
+        if not args.address or args.executor == "inline":
+            raise UserError("--device cuda: torch finds no GPU on this machine.")
+        if args.plan:
+            raise UserError("--plan --device cuda: costs are measured on this machine, where torch finds no GPU.")
+    return ("cuda" if here else "cpu") if args.device == "auto" else str(args.device)
 
 
 def _executor(resolved: Resolved, args: argparse.Namespace) -> Executor:
@@ -212,28 +222,40 @@ def _executor(resolved: Resolved, args: argparse.Namespace) -> Executor:
     return OnRay(resolved.device, args.address)
 
 
-def _run(resolved: Resolved, store: Store, corpus: Corpus, args: argparse.Namespace, console: Console) -> Summary:
+def _run(
+    resolved: Resolved, store: Store, args: argparse.Namespace, console: Console
+) -> tuple[Summary, dict[str, pd.DataFrame]]:
+    """Train what is missing, and read what the report is made of."""
     # Mistakes in settings show when planning; nothing exists on disk before that.
     plan(resolved, store.rows())
-    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
     executor = _executor(resolved, args)
+    corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
+    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
     with store.locked():
         store.save_request(resolved)
         console.print(resolved.corpus.banner, highlight=False, markup=False)
         with display(console) as shown:
             summary = run(resolved, store, executor, place, shown, args.max_minutes)
+        damaged = store.quarantined
+        frames = evidence(resolved, store)
+        if store.quarantined > damaged:
+            # Damage inside a file shows when it is read. Once: a disk that goes on failing is not ours to mend.
+            left = None if args.max_minutes is None else max(0.0, args.max_minutes - summary.seconds / 60)
+            with display(console) as shown:
+                summary = summary.followed_by(run(resolved, store, executor, place, shown, left))
+            frames = evidence(resolved, store)
     for note in summary.plan.notes:
         console.print(note, highlight=False, markup=False)
-    return summary
+    return summary, frames
 
 
-def write_report(resolved: Resolved, store: Store, reports: Path, console: Console) -> Path:
-    """Build the report from what is stored, print its first table, and return its folder."""
+def write_report(resolved: Resolved, frames: Mapping[str, pd.DataFrame], reports: Path, console: Console) -> Path:
+    """Build the report from stored `evidence`, print its first table, and return its folder."""
     from affect.report.build import build_report
     from affect.report.evidence import Evidence
 
     folder = reports / resolved.study.name
-    build_report(Evidence(resolved, **evidence(resolved, store)), folder)
+    build_report(Evidence(resolved, **frames), folder)
     for table in resolved.study.tables[:1]:
         console.print((folder / f"{table.name}.md").read_text(encoding="utf-8"), highlight=False, markup=False)
     return folder

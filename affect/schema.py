@@ -26,7 +26,7 @@ _HEAD = [
     ("value", pa.float64()),
     ("n", pa.int32()),  # scored rows of the partition
     ("epoch", pa.int32()),  # kept epoch
-    ("status", pa.string()),  # complete, diverged, failed, stopped
+    ("status", pa.string()),  # complete, diverged, failed
     ("message", pa.string()),
     ("pack", pa.string()),
     ("pack_size", pa.int32()),
@@ -62,7 +62,7 @@ PREDICTIONS = pa.schema(
 )
 
 SETTLED = ("complete", "diverged")
-"""Statuses that satisfy a plan. A failed or stopped trial is run again."""
+"""Statuses that satisfy a plan. A failed trial is run again."""
 
 
 def trials_schema(hyperparameters: Sequence[tuple[str, float | int | str]]) -> pa.Schema:

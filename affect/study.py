@@ -84,7 +84,8 @@ class Claim:
     `kind` says what is checked, on each of `targets` in `partition`:
     - `beats`: each of `systems` (or, with `any_of`, one of them) is above each of `baselines`;
     - `best_row`: the best row of the table, floors aside, is one of `systems`;
-    - `relative_gain`: the best of `systems` gains as much over the first of `baselines` as was published.
+    - `relative_gain`: the best of `systems` gains over the first of `baselines` about as much as was published: the
+      mean gain is at least half the published one, and the interval of the difference lies above zero.
     """
 
     sentence: str
@@ -96,8 +97,8 @@ class Claim:
     """`development`, `test`, or `mean` of the two."""
     kind: str = "beats"
     any_of: bool = False
-    relative_gain: tuple[float, ...] = ()
-    """Published relative gains (0.03 is 3 %), one per target, for the kind `relative_gain`."""
+    published: str | None = None
+    """File in reports/published with the published relative gains, for the kind `relative_gain`."""
     significant: bool = True
     """For the kind `beats`: whether significance is claimed; otherwise the direction alone is checked."""
 
@@ -120,6 +121,8 @@ class Study:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     claims: tuple[Claim, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers must know of the method: sentences printed under "What was run"."""
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -140,11 +143,16 @@ class TaskSpec:
     fold: int = 0
     selection: str = "best_development"
     transductive: bool = False
+    version: int = 1
+    """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
 
     @cached_property
     def text(self) -> str:
-        """Canonical JSON: all trials of a task hash it."""
-        return _JSON.encode(asdict(self))
+        """Canonical JSON: all trials of a task hash it. Version 1 is not spelt out, for ids are older than versions."""
+        named = asdict(self)
+        if self.version == 1:
+            del named["version"]
+        return _JSON.encode(named)
 
 
 @dataclass(frozen=True)
@@ -198,8 +206,10 @@ class CorpusFacts:
     """Number of features of that view."""
     has_text: bool
     rows: Mapping[str, int]
-    """Partition → labelled rows (train, development, test) or rows (unlabelled), under the chosen protocol."""
+    """Partition → rows (unlabelled) or rows with a label for every target of the study (train, development, test)."""
     findings: tuple[str, ...] = ()
+    pool: int = 0
+    """Training inputs: rows of the training partition, labelled or not, and unlabelled rows. 0: not counted."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +228,9 @@ class Resolved:
     overrides: Settings
     """`--set` over the study's settings for this corpus."""
     device: str
+
+    def family(self, baseline: str) -> tuple[str, ...]:
+        """The systems whose comparisons with `baseline`, on every target, are one family: all that the study declares
+        at this scale, floors aside, run or not. To run fewer must not make a mark cheaper."""
+        declared = (row.system for row in (*self.study.scales[self.scale].rows, *self.rows) if not row.floor)
+        return tuple(system for system in dict.fromkeys(declared) if system != baseline)

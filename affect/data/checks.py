@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,13 +74,23 @@ def check_target(values: np.ndarray, ids: Sequence[Any], info: TargetInfo, file:
         )
 
 
-def check_filled(partitions: np.ndarray, labelled: np.ndarray, file: str, column: str) -> None:
-    """Train, development and test each have a row that is `labelled` [N] for every target."""
+def check_filled(partitions: np.ndarray, labels: Mapping[str, np.ndarray], file: str, column: str) -> None:
+    """Train, development and test each have a label for every target: `labels` maps its column to values [N]."""
     for name in SCORED:
-        if not (partitions == name).any():
+        inside = partitions == name
+        if not inside.any():
             raise UserError(f"{file}: column {column}: partition {name} is empty.")
-        if not labelled[partitions == name].any():
-            raise UserError(f"{file}: column {column}: partition {name} has no labelled row.")
+        for target, values in labels.items():
+            if np.isnan(values[inside]).all():
+                raise UserError(f"{file}: column {column}: partition {name} has no row with a label in {target}.")
+
+
+def check_targets(wanted: Sequence[str], known: Iterable[str], place: object) -> None:
+    """Every target that is `wanted` is `known` at that place."""
+    known = tuple(known)
+    for target in wanted:
+        if target not in known:
+            raise UserError(f"{place}: unknown target {target}; the corpus has {', '.join(known)}.")
 
 
 def check_finite(block: np.ndarray, ids: Sequence[Any], file: str, view: str, columns: Sequence[str] = ()) -> None:

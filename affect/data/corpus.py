@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from affect.data.checks import check_leak_free
+from affect.data.checks import check_leak_free, check_targets
 from affect.data.manifest import (
     AS_PUBLISHED,
     FORMAT,
@@ -138,14 +139,17 @@ class Corpus:
                 return name
         raise UserError(f"{self.folder}: no view belongs to protocol {protocol}.")
 
-    def facts(self, protocol: str) -> CorpusFacts:
-        """What planning and reports need, under `protocol`. Reads the sample table, no view."""
+    def labels(self, targets: Sequence[str]) -> np.ndarray:
+        """Labels [N, len(targets)] in the targets' own units, NaN where there is none."""
+        check_targets(targets, self.manifest.targets, self.folder)
+        return self.samples[list(targets)].to_numpy(np.float64)
+
+    def facts(self, protocol: str, targets: Sequence[str] = ()) -> CorpusFacts:
+        """What planning and reports need, under `protocol` and for `targets` (default: all). Reads no view."""
         partition = self.partition(protocol)
-        labelled = self.samples[list(self.manifest.targets)].notna().all(axis=1).to_numpy()
-        rows = {}
-        for name in PARTITIONS:
-            inside = partition == name
-            rows[name] = int((inside if name == "unlabelled" else inside & labelled).sum())
+        labelled = np.isfinite(self.labels(targets or tuple(self.manifest.targets))).all(axis=1)
+        inside = {name: partition == name for name in PARTITIONS}
+        rows = {name: int((row if name == "unlabelled" else row & labelled).sum()) for name, row in inside.items()}
         view = self.default_view(protocol)
         return CorpusFacts(
             name=self.manifest.name,
@@ -159,6 +163,7 @@ class Corpus:
             has_text="text" in self.samples.columns,
             rows=rows,
             findings=tuple(found.sentence for found in self.manifest.findings if found.protocol == protocol),
+            pool=int((inside["train"] | inside["unlabelled"]).sum()),
         )
 
 

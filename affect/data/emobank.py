@@ -127,7 +127,7 @@ def text_features(texts: Sequence[str], training: np.ndarray, dimensions: int) -
     """[N, dimensions] float32 for all texts; vocabulary, weights and SVD come from the rows `training` [N] alone."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
     known = vectoriser.fit_transform([text for text, inside in zip(texts, training, strict=True) if inside])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -97,6 +98,7 @@ class Manifest:
         _keys(raw, cls, file, "")
         for key in ("name", "title", "banner", "source", "licence", "groups", "fingerprint"):
             _check(raw, key, str, file)
+        check_name(raw["name"], file)
         _check(raw, "synthetic", bool, file)
         _check(raw, "rows", int, file)
         views = {name: _view(item, file, f"views.{name}") for name, item in _object(raw, "views", file).items()}
@@ -117,6 +119,15 @@ class Manifest:
         _check(raw, "findings", list, file)
         findings = tuple(_finding(item, file, f"findings.{i}") for i, item in enumerate(raw["findings"]))
         return cls(**{**raw, "views": views, "targets": targets, "protocols": protocols, "findings": findings})
+
+
+def check_name(name: str, place: object) -> None:
+    """`name` can be that of a file: results are stored under the names of corpora."""
+    if not re.fullmatch(r"[\w-][\w.-]{0,99}", name):
+        raise UserError(
+            f"{place}: {name!r} is no name for a corpus; use at most 100 letters, digits, '.', '_' and '-', "
+            "and no '.' in front."
+        )
 
 
 def _is(value: Any, kind: type) -> bool:

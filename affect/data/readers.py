@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from affect.data import emobank, qcc, table, twin
 from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, open_corpus
 from affect.data.manifest import MANIFEST
 from affect.errors import UserError
+from affect.study import CorpusFacts
 
 READERS: dict[str, ModuleType] = {"table": table, "qcc": qcc, "emobank": emobank, "twin": twin}
 """Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus`."""
@@ -71,17 +73,29 @@ def list_corpora(folder: Path = CORPORA) -> list[Corpus]:
 
 
 def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
-    """A corpus by its folder, by its name under `root`, or an embedded twin (made under `root` when absent)."""
+    """An embedded twin by its name (made under `root` when absent), or a corpus by its folder or name under `root`."""
+    if name_or_folder in twin.NAMES:
+        return twin.ensure_twin(name_or_folder, root / name_or_folder)
     for folder in (Path(name_or_folder), root / name_or_folder):
         if (folder / MANIFEST).is_file():
             return open_corpus(folder)
-    if name_or_folder in twin.NAMES:
-        return twin.ensure_twin(name_or_folder, root / name_or_folder)
     there = [*(corpus.folder.name for corpus in list_corpora(root)), *twin.NAMES]
     raise UserError(
         f"{name_or_folder}: unknown corpus; there are {', '.join(dict.fromkeys(there))}, "
         "and any folder written by affect prepare."
     )
+
+
+def facts_of(name_or_folder: str, protocol: str, targets: Sequence[str], root: Path = CORPORA) -> CorpusFacts:
+    """Facts of the corpus that `find_corpus` finds; of a twin that is yet to be made, without making it."""
+    if is_to_be_made(name_or_folder, root):
+        return twin.twin_facts(name_or_folder, protocol, targets)
+    return find_corpus(name_or_folder, root).facts(protocol, targets)
+
+
+def is_to_be_made(name_or_folder: str, root: Path = CORPORA) -> bool:
+    """Whether `find_corpus` would make a twin."""
+    return name_or_folder in twin.NAMES and not (root / name_or_folder / MANIFEST).is_file()
 
 
 def describe(corpus: Corpus) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.errors import UserError
+from affect.files import sync_folder
 
 
 @contextlib.contextmanager
@@ -20,6 +22,7 @@ def staged(folder: Path) -> Iterator[Path]:
     made = [parent for parent in folder.absolute().parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        restore(folder)
         _sweep(folder)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
         # Locked before it takes the name under which another writer would sweep it away.
@@ -51,9 +54,21 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
+def restore(folder: Path) -> None:
+    """Give `folder` back to the corpus that a writer had moved aside when it was killed."""
+    for left in _hidden(folder, "replaced"):
+        with contextlib.suppress(OSError):
+            lock = _lock(left)
+            if lock is not None:
+                if not folder.exists():
+                    left.rename(folder)
+                os.close(lock)
+
+
 def _sweep(folder: Path) -> None:
     """Remove what a killed writer of `folder` left behind: its hidden folders that no living process holds."""
-    for left in folder.parent.glob(f".{folder.name}.partial-*"):
+    replaced = _hidden(folder, "replaced") if folder.exists() else []
+    for left in [*_hidden(folder, "partial"), *replaced]:
         with contextlib.suppress(OSError):
             lock = _lock(left)
             if lock is not None:
@@ -61,11 +76,20 @@ def _sweep(folder: Path) -> None:
                 os.close(lock)
 
 
+def _hidden(folder: Path, kind: str) -> list[Path]:
+    return list(folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*"))
+
+
 def publish(partial: Path, folder: Path, overwrite: bool) -> None:
-    """Give the whole corpus its name; the one it replaces is moved aside first and then removed."""
+    """Give the whole corpus its name; the one it replaces is moved aside first and then removed.
+
+    Killed between the two, a writer leaves the old one under a name that `restore` knows, locked until it ends.
+    """
     partial.chmod(0o755)
-    aside = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
+    aside = folder.with_name(f".{folder.name}.replaced-{uuid.uuid4().hex}")
+    lock = None
     if overwrite and folder.exists():
+        lock = _lock(folder)
         folder.rename(aside)
     try:
         partial.rename(folder)
@@ -73,6 +97,9 @@ def publish(partial: Path, folder: Path, overwrite: bool) -> None:
         if aside.exists():
             aside.rename(folder)
         raise UserError(f"{folder}: came into being meanwhile; it is left as it is.") from None
+    finally:
+        if lock is not None:
+            os.close(lock)
     sync_folder(folder.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -80,11 +107,3 @@ def publish(partial: Path, folder: Path, overwrite: bool) -> None:
 def sync(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ DETAIL = (
     "development and test."
 )
 COLUMNS = "columns:"
+T = TypeVar("T")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +59,8 @@ def prepare(args: argparse.Namespace) -> Corpus:
     """Write the corpus `args.out`; `UserError` names the file, row or column and value at fault."""
     refuse_existing(args.out, args.overwrite)
     table = open_table(args.samples)
-    targets = dict(parse_target(text) for text in args.target)
-    sources = dict(_pair(text, "--view", "NAME=SOURCE") for text in args.view)
+    targets = _once([parse_target(text) for text in args.target], "--target")
+    sources = _once([_pair(text, "--view", "NAME=SOURCE") for text in args.view], "--view")
     stored = {
         "id": args.id,
         "subject": args.subject,
@@ -117,6 +119,16 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     if not (name and sign and rest):
         raise UserError(f"{option} {text}: expected {form}.")
     return name, rest
+
+
+def _once(pairs: Sequence[tuple[str, T]], option: str) -> dict[str, T]:
+    """Name → value; a name that is given twice is refused."""
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UserError(f"{option} {name}=...: {name} is given twice.")
+        found[name] = value
+    return found
 
 
 def _protocols(samples: pd.DataFrame, groups: str, file: str, called: dict[str, str]) -> dict[str, str]:

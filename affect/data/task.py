@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from affect.data.corpus import Corpus
+from affect.data.manifest import PARTITIONS, SCORED
 from affect.errors import UserError
 from affect.streams import stream
 from affect.study import TaskSpec
@@ -96,27 +97,30 @@ class Task:
     """A corpus under a `TaskSpec`. `fit_data(seed)` is what fitting sees; `parts(seed)` is opened after the fit."""
 
     def __init__(self, corpus: Corpus, spec: TaskSpec) -> None:
-        unknown = [name for name in spec.targets if name not in corpus.manifest.targets]
-        if unknown:
-            raise UserError(
-                f"{corpus.folder}: unknown target {unknown[0]}; the corpus has {', '.join(corpus.manifest.targets)}."
-            )
+        _refuse_unread(spec)
         self.corpus = corpus
         self.spec = spec
         samples = corpus.samples
         partition = corpus.partition(spec.protocol)
-        self._rows = {
-            name: np.flatnonzero(partition == name) for name in ("train", "development", "test", "unlabelled")
-        }
-        for name in ("train", "development", "test"):
-            if len(self._rows[name]) == 0:
-                raise UserError(f"{corpus.folder}: partition {name} is empty under protocol {spec.protocol}.")
-        self._targets = samples[list(spec.targets)].to_numpy(np.float64)
+        self._rows = {name: np.flatnonzero(partition == name) for name in PARTITIONS}
+        self._targets = corpus.labels(spec.targets)
         labelled = np.isfinite(self._targets).all(axis=1)
         for name in ("development", "test"):
             self._rows[name] = self._rows[name][labelled[self._rows[name]]]
         self._labelled_train = self._rows["train"][labelled[self._rows["train"]]]
+        scored = {**self._rows, "train": self._labelled_train}
+        for name in SCORED:
+            if len(scored[name]) == 0:
+                raise UserError(
+                    f"{corpus.folder}: partition {name} has no row labelled for {', '.join(spec.targets)} "
+                    f"under protocol {spec.protocol}."
+                )
         self._array = corpus.view(spec.view, spec.protocol)
+        if self._array.ndim != 2:
+            raise UserError(
+                f"{corpus.folder}: view {spec.view} has shape {list(self._array.shape)}, but systems take rows of "
+                "features [N, D]; prepare the corpus with such a view first."
+            )
         self._text = samples["text"].to_numpy() if "text" in samples.columns else None
 
     @cached_property
@@ -170,13 +174,23 @@ class Task:
 
 def labelled_count(n: int, fraction: float) -> int:
     """Labels that `fraction` of n training rows leaves, or a `UserError` when they are too few."""
+    if not 0 < fraction <= 1:
+        raise UserError(f"Label fraction {fraction:g} leaves the range (0, 1]; 0.1 keeps a tenth of the labels.")
     count = round(n * fraction)
-    if not 0 < fraction <= 1 or count < FEWEST_LABELS:
+    if count < FEWEST_LABELS:
         raise UserError(
             f"Label fraction {fraction:g} leaves {count} of {n} labelled training rows; "
-            f"it must lie in (0, 1] and leave at least {FEWEST_LABELS}."
+            f"it must leave at least {FEWEST_LABELS}."
         )
     return count
+
+
+def _refuse_unread(spec: TaskSpec) -> None:
+    """Refuse what a `TaskSpec` can say but no code computes: it would be hashed into ids without changing a result."""
+    for name in ("selection", "transductive", "version"):
+        value, only = getattr(spec, name), getattr(TaskSpec, name)
+        if value != only:
+            raise UserError(f"Task {name} {value}: not known here; there is {only} alone.")
 
 
 def column_moments(array: np.ndarray, rows: np.ndarray, chunk: int = 8192) -> tuple[np.ndarray, np.ndarray]:

@@ -12,18 +12,20 @@ IEEE arithmetic.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, PARTITIONS, Corpus, TargetInfo
+from affect.data import checks
+from affect.data.corpus import PARTITIONS, PROTOCOLS, Corpus, TargetInfo, open_corpus
 from affect.data.manifest import MANIFEST
 from affect.data.writer import ViewSource, refuse_existing, write_corpus
 from affect.errors import UserError
 from affect.streams import stream
+from affect.study import CorpusFacts
 
 HELP = "podcast-twin: synthetic numbers in the shape of a large podcast speech corpus, made by seed"
 EXAMPLE = "affect prepare twin --scale demo --seed 0 --out corpora/podcast-twin-demo"
@@ -34,6 +36,7 @@ DETAIL = (
 VERSION = 1
 """Of the generator: any change to the numbers is a new version, and a new fingerprint."""
 TARGETS = ("arousal", "valence", "dominance")
+GROUPS = "speaker"
 LOW, HIGH = 1.0, 7.0
 BLOCK = 2048
 """Rows generated at a time; each block has its own noise stream."""
@@ -55,6 +58,12 @@ SIZES = {
 }
 NAMES = {"podcast-twin": "full", "podcast-twin-demo": "demo"}
 """Name of the corpus → scale."""
+VIEW = "hld"
+FINGERPRINTS = {
+    "podcast-twin": "53c001fe84b916d67d3ad0376d388f9affc26d3e39a43bb02a7a08238d335f5d",
+    "podcast-twin-demo": "a00df419de638ac3c19c543b9deacf9384e59d76041d0fe63839feeee8d39afd",
+}
+"""Name of the corpus → fingerprint of this version with seed 0: what goes by that name."""
 
 # The population. Order of the attributes: arousal, valence, dominance.
 CORRELATION = np.array([[1.0, 0.15, 0.87], [0.15, 1.0, 0.3], [0.87, 0.3, 1.0]])
@@ -89,28 +98,56 @@ WILD_ROWS = 0.002
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", choices=sorted(SIZES), default="demo", help="(%(default)s; full takes 5.3 GB)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus (%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder to write (corpora/ and the name of the twin)")
+    parser.add_argument("--out", type=Path, help="folder to write (corpora/ and the name of the twin, with its seed)")
 
 
 def prepare(args: argparse.Namespace) -> Corpus:
     name = next(name for name, scale in NAMES.items() if scale == args.scale)
-    return make_twin(name, args.out or Path("corpora") / name, args.seed, args.overwrite)
+    usual = name if args.seed == 0 else f"{name}-seed-{args.seed}"
+    return make_twin(name, args.out or Path("corpora") / usual, args.seed, args.overwrite)
+
+
+def twin_facts(name: str, protocol: str, targets: Sequence[str] = ()) -> CorpusFacts:
+    """What `ensure_twin(name, ...).facts(protocol, targets)` gives, without making the twin."""
+    checks.check_targets(targets, TARGETS, name)
+    if protocol not in PROTOCOLS:
+        raise UserError(f"{name}: protocol {protocol} is not offered; there is {', '.join(PROTOCOLS)}.")
+    size = SIZES[NAMES[name]]
+    rows = dict(zip(PARTITIONS, size.rows, strict=True))
+    return CorpusFacts(
+        name=name,
+        title=_title(name),
+        banner=_banner(name),
+        fingerprint=FINGERPRINTS[name],
+        synthetic=True,
+        groups=GROUPS,
+        view=VIEW,
+        width=size.columns,
+        has_text=False,
+        rows=rows,
+        pool=rows["train"] + rows["unlabelled"],
+    )
 
 
 def ensure_twin(name: str, folder: Path) -> Corpus:
     """The twin `name` (`podcast-twin` or `podcast-twin-demo`) in `folder`, made by seed 0 when it is not there.
 
+    Another corpus in that folder (of another seed, or version of the generator) is refused.
     Safe when several processes ask at once: the first to finish gives the folder its name, the others open it.
     """
-    from affect.data.corpus import open_corpus
-
     if not (folder / MANIFEST).is_file():
         try:
             return make_twin(name, folder)
         except UserError:
             if not (folder / MANIFEST).is_file():
                 raise
-    return open_corpus(folder)
+    corpus = open_corpus(folder)
+    if corpus.manifest.fingerprint != FINGERPRINTS[name]:
+        raise UserError(
+            f"{folder}: holds another corpus than {name} ({corpus.manifest.source}); give its folder to use it, or "
+            f"run `affect prepare twin --scale {NAMES[name]} --out {folder} --overwrite`."
+        )
+    return corpus
 
 
 def make_twin(name: str, folder: Path, seed: int = 0, overwrite: bool = False) -> Corpus:
@@ -126,24 +163,33 @@ def make_twin(name: str, folder: Path, seed: int = 0, overwrite: bool = False) -
     return write_corpus(
         folder,
         name=name,
-        title=f"Synthetic twin of a podcast speech corpus ({NAMES[name]} scale)",
-        banner=f"{name}: synthetic numbers, no speech was recorded",
+        title=_title(name),
+        banner=_banner(name),
         synthetic=True,
         source=f"generated by affect, twin version {VERSION}, seed {seed}",
         licence="generated numbers, free to use",
         samples=samples,
         targets={target: TargetInfo(LOW, HIGH) for target in TARGETS},
-        groups="speaker",
-        protocols={AS_PUBLISHED: "partition", LEAK_FREE: "partition"},
+        groups=GROUPS,
+        protocols=dict.fromkeys(PROTOCOLS, "partition"),
         views={
-            "hld": ViewSource(
+            VIEW: ViewSource(
                 (len(samples), size.columns),
                 lambda: _features(factors, size.columns, seed),
                 features="synthetic functionals of low-level descriptors",
             )
         },
+        fingerprint=FINGERPRINTS[name] if seed == 0 else "",
         overwrite=overwrite,
     )
+
+
+def _title(name: str) -> str:
+    return f"Synthetic twin of a podcast speech corpus ({NAMES[name]} scale)"
+
+
+def _banner(name: str) -> str:
+    return f"{name}: synthetic numbers, no speech was recorded"
 
 
 @dataclass(frozen=True)

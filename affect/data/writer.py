@@ -30,8 +30,9 @@ from affect.data.manifest import (
     Manifest,
     TargetInfo,
     ViewInfo,
+    check_name,
 )
-from affect.data.staging import publish, staged, sync, sync_folder
+from affect.data.staging import publish, restore, staged, sync, sync_folder
 from affect.errors import UserError
 
 CHUNK_BYTES = 64 << 20
@@ -79,18 +80,21 @@ def write_corpus(
     views: Mapping[str, ViewSource],
     samples_file: str = SAMPLES,
     called: Mapping[str, str] | None = None,
+    fingerprint: str = "",
     overwrite: bool = False,
 ) -> Corpus:
     """Write a corpus folder and open it.
 
     `samples` [N] has the columns id, the partition columns of `protocols`, one per target (NaN: no label), and
     optionally subject, group (empty or missing: unknown) and text. `samples_file` names the table in errors, and
-    `called` its columns where they have other names there. Memory stays bounded by the largest block of a view.
+    `called` its columns where they have other names there; contents without the `fingerprint` that is given, if one
+    is, are refused. Memory stays bounded by the largest block of a view.
     Raises `UserError`, having left nothing behind, when the folder exists (and is not to be overwritten, or is no
     corpus) or when anything in the data is wrong.
     """
     folder = Path(folder)
     refuse_existing(folder, overwrite)
+    check_name(name, folder)
     table = check_samples(samples, targets, groups, protocols, samples_file, called or {})
     if not views:
         raise UserError(f"{folder}: a corpus needs at least one view.")
@@ -124,6 +128,11 @@ def write_corpus(
             findings=checks.findings(table, groups, protocols),
             fingerprint=_fingerprint(table, infos, digests, targets, groups, protocols),
         )
+        if fingerprint not in ("", manifest.fingerprint):
+            raise UserError(
+                f"{folder}: what was made here has fingerprint {manifest.fingerprint[:12]} where {fingerprint[:12]} "
+                "is due, so it is not kept."
+            )
         with (partial / MANIFEST).open("w", encoding="utf-8") as file:
             file.write(manifest.to_json())
             sync(file)
@@ -134,7 +143,8 @@ def write_corpus(
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that exists, unless it is a corpus to be overwritten."""
+    """Refuse a folder that exists (or did when its writer was killed), unless it is a corpus to be overwritten."""
+    restore(folder)
     if folder.exists() and not overwrite:
         raise UserError(f"{folder}: exists already; use --overwrite to replace it.")
     if folder.exists() and not (folder / MANIFEST).is_file():
@@ -171,9 +181,9 @@ def check_samples(
     for target, info in targets.items():
         columns[target] = samples[target].to_numpy(np.float64)
         checks.check_target(columns[target], ids, info, file, called.get(target, target))
-    labelled = np.all([np.isfinite(columns[target]) for target in targets], axis=0)
+    labels = {called.get(target, target): columns[target] for target in targets}
     for column in partitions:
-        checks.check_filled(np.array(columns[column], object), labelled, file, called.get(column, column))
+        checks.check_filled(np.array(columns[column], object), labels, file, called.get(column, column))
     if LEAK_FREE in protocols:
         if groups == UNKNOWN:
             raise UserError(f"{file}: groups are unknown, so protocol {LEAK_FREE} cannot be offered.")

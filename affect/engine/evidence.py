@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from affect.engine.plan import Plan, plan
+from affect.engine.plan import Plan, candidates_of, plan
 from affect.engine.store import Store
 from affect.study import Resolved
+from affect.systems import get_system
 
 CELL = ["system", "label_fraction", "target"]
 SCORES = ["trial", "pack", "partition", "target", "value", "n", "epoch", "status"]
@@ -21,6 +22,7 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     """
     rows = store.rows()
     wanted = plan(resolved, rows)
+    options = _options(resolved, wanted)
     finals = _finals(wanted)
     values = _plain(finals.merge(_plain(rows[[*SCORES]]), on=["trial", "target"]))
     curves = _plain(store.curves(values["pack"].unique()))
@@ -28,7 +30,8 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     return {
         "values": values[[*CELL, *VALUES]].sort_values([*CELL, "partition", "seed"], ignore_index=True),
         "choices": pd.DataFrame(
-            [(*key, dict(trials[0].settings)) for key, trials in wanted.finals.items()], columns=[*CELL, "settings"]
+            [(*key, dict(trials[0].settings), options[key[0], key[2]]) for key, trials in wanted.finals.items()],
+            columns=[*CELL, "settings", "options"],
         ),
         "expected": pd.DataFrame(
             [(*key, seed) for key, seeds in wanted.expected.items() for seed in seeds], columns=[*CELL, "seed"]
@@ -36,6 +39,18 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
         "curves": curves[[*CELL, "partition", "seed", "epoch", "value"]].sort_values(
             [*CELL, "partition", "seed", "epoch"], ignore_index=True
         ),
+    }
+
+
+def _options(resolved: Resolved, wanted: Plan) -> dict[tuple[str, str], int]:
+    """(System, target) → how many distinct candidates score the target."""
+    planned = {system for system, _, _ in wanted.finals}
+    return {
+        (row.system, target): sum(target in candidate.targets for candidate in candidates)
+        for row in resolved.rows
+        if row.system in planned
+        for candidates in [candidates_of(get_system(row.system), row, resolved)]
+        for target in resolved.study.targets
     }
 
 

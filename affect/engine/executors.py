@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 
-from affect.engine.packs import Measure, Pack
+from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.work import PackResult, Probe, Workplace, measure, run_pack
 from affect.errors import UserError
+
+TRIES = 3
+"""How often work is given to a worker before the deaths of its workers are held against it."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a pack has no result: `user` (input to be mended), `memory`, `lost` (its worker died), or `error`."""
+    """Why a pack or a probe has no result: `user` (input to be mended), `memory`, `lost` (its worker died), or `error`."""
 
     kind: Literal["user", "memory", "lost", "error"]
     message: str
@@ -28,6 +31,7 @@ class Outcome:
     result: PackResult | Failure
 
 
+T = TypeVar("T")
 Beat = Callable[[float], None]
 """Called with the share of a pack that is done."""
 
@@ -43,7 +47,7 @@ class Executor(Protocol):
         every epoch; it may raise `Interrupted`."""
 
     def measure(self, probes: Sequence[Probe]) -> list[Measure]:
-        """Run the probes where packs are trained."""
+        """Run the probes where packs are trained. One that fails is guessed; mistakes of the user are raised."""
 
     @property
     def free(self) -> int:
@@ -65,8 +69,26 @@ class Interrupted(Exception):
 
 def attempt(pack: Pack, place: Workplace, report: Callable[[int, int], None]) -> PackResult | Failure:
     """`run_pack` with its errors as values: what a worker sends back never raises on arrival."""
+    return _caught(lambda: run_pack(pack, place, report))
+
+
+def attempt_measure(probe: Probe) -> Measure | Failure:
+    """`measure` with its errors as values."""
+    return _caught(lambda: measure(probe))
+
+
+def settled_measure(answer: Measure | Failure) -> Measure:
+    """What to plan with when a probe has failed: the trials themselves will tell, one by one, what is wrong."""
+    if not isinstance(answer, Failure):
+        return answer
+    if answer.kind == "user":
+        raise UserError(answer.message)
+    return GUESS
+
+
+def _caught(work: Callable[[], T]) -> T | Failure:
     try:
-        return run_pack(pack, place, report)
+        return work()
     except Interrupted:
         raise
     except UserError as error:
@@ -88,7 +110,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 def local_slots(device: str) -> int:
     """Workers that this machine has room for: one per core, or one per GPU."""
-    return torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0))
+    if device == "cuda":
+        return torch.cuda.device_count()
+    if hasattr(os, "sched_getaffinity"):  # Linux alone tells which cores are ours.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Inline:
@@ -104,7 +130,7 @@ class Inline:
         self._place, self._beat = place, beat
 
     def measure(self, probes: Sequence[Probe]) -> list[Measure]:
-        return [measure(probe) for probe in probes]
+        return [settled_measure(attempt_measure(probe)) for probe in probes]
 
     @property
     def free(self) -> int:

@@ -14,8 +14,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from affect.errors import UserError
-
-TEMPORARY = ".tmp-"
+from affect.files import TEMPORARY, replacing
 
 
 def local_folder(uri: str) -> Path:
@@ -28,17 +27,17 @@ def local_folder(uri: str) -> Path:
     return Path(path)
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder whose place, or that of one above it, is taken by a file."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file where a folder is needed.")
+
+
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Create or replace `path` with what `write` puts into a file: after any crash it is whole or absent."""
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
+    with replacing(path) as temporary:
         write(temporary)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,15 +47,6 @@ def write_text(path: Path, text: str) -> None:
 
 def _put(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def names(folder: Path, suffix: str) -> list[str]:

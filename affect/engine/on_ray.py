@@ -10,14 +10,24 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from affect.engine import loopback
-from affect.engine.executors import Beat, Failure, Outcome, attempt, local_slots
+from affect.engine.executors import (
+    TRIES,
+    Beat,
+    Failure,
+    Outcome,
+    attempt,
+    attempt_measure,
+    local_slots,
+    settled_measure,
+)
 from affect.engine.packs import Measure, Pack
-from affect.engine.work import PackResult, Probe, Workplace, measure
+from affect.engine.work import PackResult, Probe, Workplace
 from affect.errors import UserError
 
 LOCAL_STORE_BYTES = 512 * 1024**2
@@ -46,8 +56,8 @@ class _Worker:
     def train(self, pack: Pack) -> PackResult | Failure:
         return attempt(pack, self.place, lambda done, total: None)
 
-    def measure(self, probe: Probe) -> Measure:
-        return measure(probe)
+    def measure(self, probe: Probe) -> Measure | Failure:
+        return attempt_measure(probe)
 
 
 class OnRay:
@@ -116,17 +126,24 @@ class OnRay:
 
     def measure(self, probes: Sequence[Probe]) -> list[Measure]:
         """Probes run side by side on all workers, loaded as training will load them."""
-        import ray
-
-        self._await_workers(all_of_them=True)
-        found: list[Measure] = []
-        for start in range(0, len(probes), len(self._idle)):
-            batch = list(probes[start : start + len(self._idle)])
+        found: dict[int, Measure] = {}
+        tries: Counter[int] = Counter()
+        while lacking := [index for index in range(len(probes)) if index not in found]:
+            self._await_workers(all_of_them=True)
+            workers, self._idle = self._idle, []
+            batch = lacking[: len(workers)]
+            tries.update(batch)
             # Idle neighbours would flatter the last batch.
-            padded = batch + batch[:1] * (len(self._idle) - len(batch))
-            answers = ray.get([w.measure.remote(p) for w, p in zip(self._idle, padded, strict=True)])
-            found += answers[: len(batch)]
-        return found
+            padded = batch + batch[:1] * (len(workers) - len(batch))
+            refs = [worker.measure.remote(probes[index]) for worker, index in zip(workers, padded, strict=True)]
+            answers = [self._answer(ref) for ref in refs]
+            for worker, answer in zip(workers, answers, strict=True):
+                self._release(worker, answer)
+            for index, answer in zip(padded, answers, strict=True):
+                lost = isinstance(answer, Failure) and answer.kind == "lost"
+                if index not in found and (not lost or tries[index] >= TRIES):
+                    found[index] = settled_measure(answer)
+        return [found[index] for index in range(len(probes))]
 
     def _await_workers(self, all_of_them: bool) -> None:
         started = time.monotonic()
@@ -169,11 +186,17 @@ class OnRay:
             worker, pack = self._running.pop(ref)
             result = self._answer(ref)
             self._arrived.append(Outcome(pack, result))
-            if isinstance(result, _Gone):
-                ray.kill(worker)
-                self._hire()
-            else:
-                self._idle.append(worker)
+            self._release(worker, result)
+
+    def _release(self, worker: Any, answer: Any) -> None:
+        """Make a worker that has answered free for the next call, or replace it."""
+        import ray
+
+        if isinstance(answer, _Gone):
+            ray.kill(worker)
+            self._hire()
+        else:
+            self._idle.append(worker)
 
     def _welcome(self, ref: Any, worker: Any) -> None:
         """Count a new worker in, or try again: not for ever, for it may lack what it needs."""

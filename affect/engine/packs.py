@@ -32,6 +32,10 @@ class Measure(NamedTuple):
     """Expected seconds of one trial in such a pack."""
 
 
+GUESS = Measure(1, 60.0)
+"""Stands for a probe that found nothing."""
+
+
 @dataclass(frozen=True)
 class Pack:
     """Trials in a fixed order, and the seconds that training them is expected to take."""

@@ -165,12 +165,11 @@ def task_spec(resolved: Resolved, label_fraction: float) -> TaskSpec:
 
 def task_facts(corpus: CorpusFacts, targets: Sequence[str], label_fraction: float) -> Facts:
     """Sizes of a task as far as planning needs them."""
-    train = corpus.rows["train"]
     return Facts(
         width=corpus.width,
         targets=tuple(targets),
-        n_labelled=labelled_count(train, label_fraction),
-        n_pool=train + corpus.rows.get("unlabelled", 0),
+        n_labelled=labelled_count(corpus.rows["train"], label_fraction),
+        n_pool=corpus.pool,
         n_development=corpus.rows[DEVELOPMENT],
     )
 

@@ -12,10 +12,8 @@ from affect.engine.plan import Plan, plan
 from affect.engine.progress import duration
 from affect.engine.run import PLANNED, Sizes
 from affect.engine.store import Store
-from affect.stats.resolution import seeds_needed, smallest_p
+from affect.stats import LEVEL, resolvable, seeds_needed, smallest_p
 from affect.study import Resolved
-
-LEVEL = 0.05
 
 
 def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> None:
@@ -77,10 +75,12 @@ def resolution(resolved: Resolved) -> list[str]:
         if baseline not in compared:
             lines.append(f"No comparison with {baseline}, which is not among the systems.")
             continue
-        family = (len(compared) - 1) * len(study.targets)
-        needed = seeds_needed(family, LEVEL) if family else 1
-        comparisons, seeds_then = _count(family, "comparison"), _count(needed, "seed")
-        verdict = "enough" if seeds >= needed else "too few: no mark can be earned"
+        if len(compared) == 1:
+            lines.append(f"No comparison with {baseline}, which is the only system.")
+            continue
+        family = len(resolved.family(baseline)) * len(study.targets)
+        comparisons, seeds_then = _count(family, "declared comparison"), _count(seeds_needed(family), "seed")
+        verdict = "enough" if resolvable(seeds, family) else "too few: no mark can be earned"
         lines.append(
             f"Against {baseline}: {comparisons} per partition under Holm need {seeds_then} "
             f"for p < {LEVEL:g}; {seeds} {'is' if seeds == 1 else 'are'} {verdict}."

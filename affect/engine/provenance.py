@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("affect", "torch", "ray", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+PACKAGES = ("affect", "torch", "ray", "numpy", "numba", "pandas", "pyarrow", "scikit-learn", "scipy")
+
+SOURCES = ("affect", "search_spaces", "studies")
+"""Folders in which a file that git does not know may change results; notes beside them do not."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,11 @@ def provenance() -> Provenance:
     """Provenance of the running source. Taken by the driver alone: workers may run in copies without `.git`."""
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+    added = _git("ls-files", "--others", "--exclude-standard", "--", *SOURCES) if commit else None
     return Provenance(
         packages=", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))),
         git_commit=commit,
-        git_dirty=None if status is None else bool(status),
+        git_dirty=None if status is None else bool(status or added),
     )
 
 

@@ -6,11 +6,11 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from affect.engine.executors import Executor, Failure, Interrupted, Outcome
+from affect.engine.executors import TRIES, Executor, Failure, Interrupted, Outcome
 from affect.engine.packs import Group, Grouping, Measure, Pack, partition
 from affect.engine.plan import Plan, plan, task_facts
 from affect.engine.progress import Display, State
@@ -20,8 +20,6 @@ from affect.errors import UserError
 from affect.study import Resolved, TaskSpec, Trial
 from affect.systems.base import Facts
 
-TRIES = 3
-"""How often a pack is given to a worker before the deaths of its workers are held against it."""
 PLANNED = ("trial", "partition", "target", "value", "status")
 """Columns of `trials` that a plan needs."""
 
@@ -41,6 +39,10 @@ class Summary:
     @property
     def left(self) -> int:
         return len(self.plan.pending) + self.plan.waiting - len(self.failed)
+
+    def followed_by(self, more: Summary) -> Summary:
+        """Both runs as one."""
+        return replace(more, trained=self.trained + more.trained, seconds=self.seconds + more.seconds)
 
 
 def run(

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from affect import schema
 from affect.engine import files, index, requests
@@ -56,12 +56,18 @@ class Store:
         self.study = study
         self.folder = parent / study
         self.warn = warn
+        self.quarantined = 0
+        """Files that were moved away by this object."""
         self._writing = False
         if (parent / MARKER).exists():
             raise UserError(
                 f"{parent}: is the results folder of study {_study_of(parent)}; give the folder that it lies in."
             )
-        self._check_study()
+        files.check_folder(self.folder)
+        try:
+            self._check_study()
+        except PermissionError as error:
+            raise UserError(f"{self.folder}: cannot be read ({error.strerror}).") from None
 
     @classmethod
     def at(cls, folder: str, warn: Callable[[str], None] = _warn) -> Store:
@@ -84,12 +90,7 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[Store]:
         """Hold the folder for writing, creating it if needed. The system releases the lock however the holder ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.folder}: is in use by another run; wait for it or use another --results.") from None
+        lock = self._acquired()
         try:
             self._writing = True
             self._check_study()
@@ -105,6 +106,17 @@ class Store:
         finally:
             self._writing = False
             lock.release()
+
+    def _acquired(self) -> BaseFileLock:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.folder}: is in use by another run; wait for it or use another --results.") from None
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written to ({error.strerror or error}).") from None
+        return lock
 
     # Requests
 
@@ -236,6 +248,7 @@ class Store:
                 goal = self.folder / "quarantine" / part.parent.name
                 goal.mkdir(parents=True, exist_ok=True)
                 os.replace(part, goal / part.name)
+                self.quarantined += 1
         self.warn(f"{path}: cannot be read; moved to {self.folder / 'quarantine'}, and its trials run again.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pyarrow as pa
 from affect import schema
 from affect.data.corpus import open_corpus
 from affect.data.task import Part, Task
-from affect.engine.packs import Measure, Pack
+from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.provenance import Provenance
 from affect.errors import UserError
 from affect.stats.concordance import ccc
@@ -56,7 +57,6 @@ class PackResult:
     trials: pa.Table
     curves: pa.Table
     predictions: pa.Table
-    seconds: float
 
 
 @lru_cache(maxsize=8)
@@ -76,7 +76,8 @@ def measure(probe: Probe) -> Measure:
     settle(probe.device)
     system = get_system(probe.system)
     size, seconds = system.probe(probe.settings, probe.facts, probe.device, probe.largest)
-    return Measure(size, seconds * system.steps(probe.settings, probe.facts))
+    seconds *= system.steps(probe.settings, probe.facts)
+    return Measure(size, seconds) if math.isfinite(seconds) else GUESS
 
 
 def run_pack(pack: Pack, place: Workplace, report: Report) -> PackResult:
@@ -95,7 +96,6 @@ def run_pack(pack: Pack, place: Workplace, report: Report) -> PackResult:
         trials=_trials_table(pack, place, [score.rows for score in scores], seconds),
         curves=_curves_table(first.task.metric, pack.trials, fits),
         predictions=pa.concat_tables([score.predictions for score in scores]).unify_dictionaries(),
-        seconds=seconds,
     )
 
 
@@ -114,7 +114,6 @@ def failed_result(pack: Pack, place: Workplace, message: str) -> PackResult:
         trials=_trials_table(pack, place, rows, 0.0),
         curves=schema.CURVES.empty_table(),
         predictions=schema.PREDICTIONS.empty_table(),
-        seconds=0.0,
     )
 
 

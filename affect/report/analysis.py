@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 from affect.report.cube import PARTITIONS, Cube, build_cube
 from affect.report.evidence import Evidence
 from affect.report.numbers import plural
-from affect.stats import bootstrap_interval, fisher_z, holm, paired_t, seeds_needed, sign_flip, smallest_p
+from affect.stats import (
+    LEVEL,
+    bootstrap_interval,
+    fisher_z,
+    holm,
+    paired_t,
+    resolvable,
+    seeds_needed,
+    sign_flip,
+    smallest_p,
+)
 from affect.study import Resolved
 
 Floats = NDArray[np.float64]
-LEVEL = 0.05
 _BLOCK = 512
 """Comparisons bootstrapped at once: bounds the memory."""
 COMPARED = ("development", "test", "mean")
@@ -23,14 +32,17 @@ COMPARED = ("development", "test", "mean")
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Comparisons of all other systems, floors aside, with one baseline in one partition: systems S × targets T.
+    """Comparisons of the systems run, floors aside, with one baseline in one partition: systems S × targets T.
 
-    All p are one-tailed: small when the system is better than the baseline.
+    They are part of the family that the study declares, whose size is what Holm corrects for. All p are one-tailed:
+    small when the system is better than the baseline.
     """
 
     baseline: str
     partition: str
     systems: tuple[str, ...]
+    size: int
+    """Comparisons that the study declares (`Resolved.family` by target), run or not."""
     pairs: NDArray[np.int64]
     """[S, T] seeds that both have."""
     difference: Floats
@@ -45,11 +57,7 @@ class Family:
     t: Floats
     """[S, T] p of the paired t test."""
     holm: Floats
-    """[S, T] p of the sign-flip test after Holm over the family."""
-
-    @property
-    def size(self) -> int:
-        return self.pairs.size
+    """[S, T] p of the sign-flip test after Holm over the declared family; what was not run counts as p = 1."""
 
     @property
     def seeds(self) -> int:
@@ -59,17 +67,23 @@ class Family:
     @property
     def needed(self) -> int:
         """Seeds with which the paired test can reach the level after Holm."""
-        return seeds_needed(self.size, LEVEL)
+        return seeds_needed(self.size)
 
     @property
     def resolvable(self) -> bool:
         """Whether the seeds at hand can reach the level after Holm; otherwise the marks of the test are withheld."""
-        return smallest_p(self.seeds) * max(1, self.size) <= LEVEL
+        return resolvable(self.seeds, self.size)
+
+    @property
+    def extent(self) -> str:
+        """The family in words."""
+        part = "" if self.pairs.size == self.size else f", of which {self.pairs.size} are run"
+        return f"{plural(self.size, 'declared comparison')}{part}"
 
     @property
     def resolution(self) -> str:
         """What the seeds at hand can resolve, in one sentence."""
-        n, family = self.seeds, f"Holm over {plural(self.size, 'comparison')}"
+        n, family = self.seeds, f"Holm over {self.extent}"
         if self.resolvable:
             return f"{plural(n, 'seed')}: the smallest p that can be reached is {smallest_p(n):.2g}; {family}."
         return (
@@ -126,12 +140,14 @@ def analyse(evidence: Evidence) -> Analysis:
     families = {}
     for i, (key, (ours, theirs)) in enumerate(zip(keys, sides, strict=True)):
         flip = paired["flip"][i]
+        size = len(evidence.resolved.family(key[2])) * len(cube.targets)
         families[key] = Family(
             baseline=key[2],
             partition=key[1],
             systems=tuple(system for system in contenders if system != key[2]),
+            size=size,
             fisher=fisher_z(cube.means[ours], cube.means[theirs], cube.rows[ours], cube.rows[theirs]),
-            holm=holm(flip.ravel()).reshape(flip.shape),
+            holm=_holm(flip, size),
             **{name: array[i] for name, array in paired.items()},
         )
     return Analysis(evidence, cube, families)
@@ -142,6 +158,11 @@ def _sides(cube: Cube, contenders: list[str], f: int, partition: str, baseline: 
     others = [cube.systems.index(system) for system in contenders if system != baseline]
     p = PARTITIONS.index(partition)
     return (f, others, slice(None), p), (f, [cube.systems.index(baseline)], slice(None), p)
+
+
+def _holm(p: Floats, size: int) -> Floats:
+    """Holm over a family of `size` comparisons of which `p` [S, T] were made."""
+    return holm(np.append(p, np.full(size - p.size, np.nan)))[: p.size].reshape(p.shape)
 
 
 def _paired(differences: Floats) -> dict[str, NDArray]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from affect.files import write_whole
 from affect.report.analysis import Analysis, analyse
 from affect.report.claims import judge, ledger
 from affect.report.document import Banner, Block, Grid, Heading, Image, Paragraph
 from affect.report.evidence import Evidence
 from affect.report.figures import draw
-from affect.report.files import write_whole
 from affect.report.html import html
 from affect.report.latex import latex
 from affect.report.markdown import markdown
@@ -43,7 +43,9 @@ def build_report(evidence: Evidence, folder: Path) -> list[Path]:
         for name in (f"{figure.name}.png", f"{figure.name}.pdf"):
             if name not in files:
                 (folder / name).unlink(missing_ok=True)
-    return [write_whole(folder / name, content) for name, content in files.items()]
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    return [folder / name for name in files]
 
 
 def _compose(analysis: Analysis) -> dict[str, bytes]:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from affect.report import numbers
-from affect.report.analysis import LEVEL, Analysis
+from affect.report.analysis import Analysis
 from affect.report.cube import PARTITIONS
 from affect.report.document import Block, Cell, Grid, Heading, Paragraph
-from affect.stats import bootstrap_interval, fisher_z, seeds_needed
+from affect.report.published import read_published
+from affect.stats import LEVEL, bootstrap_interval, fisher_z, seeds_needed
 from affect.study import Claim
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
+NEAR = 0.5
+"""Share of a published gain that the mean gain must reach."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,14 @@ class Finding:
 
     @property
     def gain(self) -> float:
-        return self.mean / self.baseline_mean - 1 if self.baseline_mean else float("nan")
+        return self.mean / self.baseline_mean - 1 if self.baseline_mean > 0 else float("nan")
 
 
 @dataclass(frozen=True)
 class Verdict:
     claim: Claim
     verdict: str
+    """`NOT_TESTABLE`, or one of the others with the corpus that it holds for: `reproduced on qcc`."""
     reason: str
     findings: tuple[Finding, ...]
 
@@ -65,14 +69,16 @@ def judge(claim: Claim, analysis: Analysis) -> Verdict:
         return Verdict(claim, NOT_TESTABLE, f"No such target in this run: {', '.join(unknown)}.", ())
     groups = [_findings(claim, analysis, t) for t in map(cube.targets.index, claim.targets)]
     findings = tuple(finding for group in groups for finding in group)
-    if reason := _untestable(analysis, findings):
+    if reason := _untestable(claim, analysis, findings):
         return Verdict(claim, NOT_TESTABLE, reason, findings)
     holds = all(_holds(claim, group) for group in groups)
-    return Verdict(claim, REPRODUCED if holds else NOT_REPRODUCED, _reason(claim, findings), findings)
+    verdict = f"{REPRODUCED if holds else NOT_REPRODUCED} on {analysis.resolved.corpus.name}"
+    return Verdict(claim, verdict, _reason(claim, findings), findings)
 
 
 def ledger(verdicts: list[Verdict], analysis: Analysis) -> list[Block]:
     """The claims with their verdicts, then each with its figures."""
+    name = analysis.resolved.corpus.name
     fraction = numbers.labels(analysis.cube.fractions[analysis.cube.main])
     rows = [
         (Cell(str(i)), Cell(verdict.claim.sentence), Cell(verdict.claim.source), Cell(verdict.verdict, strong=True))
@@ -80,8 +86,10 @@ def ledger(verdicts: list[Verdict], analysis: Analysis) -> list[Block]:
     ]
     blocks: list[Block] = [
         Paragraph(
-            f"Checked on the corpus named above, {fraction}. Significance is the paper's own (one-tailed Fisher z on "
-            f"the means, p < {LEVEL:g}); the paired figures stand beside it. Figures are shown whatever the verdict."
+            f"Checked on {name}, {fraction}, settings as listed in this report: where corpus or settings are not the "
+            f"paper's own, a verdict says what holds on {name} and no more. Significance is the paper's own "
+            f"(one-tailed Fisher z on the means, p < {LEVEL:g}); the paired figures stand beside it. Figures are shown "
+            "whatever the verdict."
         ),
         Grid("claims", "Claims of the paper", ("No.", "Claim", "Source", "Verdict"), tuple(rows), labels=3),
     ]
@@ -110,11 +118,19 @@ def _findings(claim: Claim, analysis: Analysis, t: int) -> list[Finding]:
         finding = _finding(analysis, claim.partition, t, best, _best(analysis, claim.partition, t, others))
         return [replace(finding, holds=finding.mean > finding.baseline_mean)]
     if claim.kind == "relative_gain":
-        published = claim.relative_gain[claim.targets.index(analysis.cube.targets[t])]
         finding = _finding(analysis, claim.partition, t, best, claim.baselines[0])
-        reaches = finding.low > 0 and finding.high >= published * finding.baseline_mean
-        return [replace(finding, holds=reaches, published=published)]
+        published = _published_gain(claim, finding.target)
+        return [replace(finding, holds=finding.low > 0 and finding.gain >= NEAR * published, published=published)]
     raise ValueError(f"a claim is of kind beats, best_row or relative_gain, not {claim.kind}")
+
+
+def _published_gain(claim: Claim, target: str) -> float:
+    """NaN where the file that the claim names has no gain over its baseline for the target."""
+    published = read_published(claim.published)
+    gain = None
+    if published is not None and published.gains_baseline == claim.baselines[0]:
+        gain = published.gains.get(target)
+    return float("nan") if gain is None else gain
 
 
 def _best(analysis: Analysis, partition: str, t: int, systems: tuple[str, ...] | list[str]) -> str:
@@ -153,7 +169,7 @@ def _finding(analysis: Analysis, partition: str, t: int, system: str, baseline: 
     )
 
 
-def _untestable(analysis: Analysis, findings: tuple[Finding, ...]) -> str:
+def _untestable(claim: Claim, analysis: Analysis, findings: tuple[Finding, ...]) -> str:
     """Why no verdict can be given, or an empty string."""
     needed = seeds_needed(1, LEVEL)
     fewest = min((finding.pairs for finding in findings), default=0)
@@ -163,6 +179,8 @@ def _untestable(analysis: Analysis, findings: tuple[Finding, ...]) -> str:
         return "The claim is about all labels, which this run does not use."
     if not findings:
         return "Nothing to compare with was run."
+    if claim.kind == "relative_gain" and (lacking := [f.target for f in findings if np.isnan(f.published)]):
+        return f"No published gain over {claim.baselines[0]} for {', '.join(lacking)}."
     if fewest < needed:
         return f"Too few seeds: one paired comparison can reach p < {LEVEL:g} with {needed}, and there are {fewest}."
     return ""
@@ -179,7 +197,13 @@ def _reason(claim: Claim, findings: tuple[Finding, ...]) -> str:
     held = sum(finding.holds for finding in findings)
     reason = f"{held} of {numbers.plural(len(findings), 'comparison')} behind it hold."
     if claim.kind == "relative_gain":
-        return f"{reason} A gain holds when its interval lies above 0 and reaches the published gain."
+        gains = "; ".join(
+            f"{f.target} {numbers.percent(f.gain)} (published {numbers.percent(f.published)})" for f in findings
+        )
+        return (
+            f"{reason} Gains: {gains}. What holds is a gain of the published size or near it: mean gain at least half of it, "
+            "interval above zero."
+        )
     if claim.kind == "beats" and claim.significant:
         paired = sum(finding.holds and finding.holm < LEVEL for finding in findings)
         untried = all(np.isnan(finding.holm) for finding in findings)

@@ -9,7 +9,7 @@ import pandas as pd
 from affect.study import Resolved
 
 VALUES = ("system", "label_fraction", "target", "partition", "seed", "value", "n", "epoch", "status")
-CHOICES = ("system", "label_fraction", "target", "settings")
+CHOICES = ("system", "label_fraction", "target", "settings", "options")
 EXPECTED = ("system", "label_fraction", "target", "seed")
 CURVES = ("system", "label_fraction", "target", "partition", "seed", "epoch", "value")
 
@@ -25,7 +25,7 @@ class Evidence:
     values: pd.DataFrame
     """`VALUES`: one row per final trial × partition behind a table cell; `n` scored rows, `epoch` the one kept."""
     choices: pd.DataFrame
-    """`CHOICES`: the full settings, as a dict, behind each cell."""
+    """`CHOICES`: per cell the full settings, as a dict, and of how many candidates they are the chosen one (1: no choice)."""
     expected: pd.DataFrame
     """`EXPECTED`: the trials that the plan wants, so that what is missing is shown as missing."""
     curves: pd.DataFrame | None = None

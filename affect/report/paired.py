@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from affect.report import numbers
-from affect.report.analysis import LEVEL, Analysis, Family
+from affect.report.analysis import Analysis, Family
 from affect.report.document import Cell, Grid
 from affect.report.tables import slug
+from affect.stats import LEVEL
 from affect.study import Table
 
 
@@ -48,7 +49,8 @@ def _family_grid(table: Table, analysis: Analysis, f: int, family: Family, expla
             "Difference: mean over seeds of system minus baseline with the same seed, and its 95 % bootstrap interval. "
             "All p are one-tailed for the system being better. Fisher z is the paper's test on the two means; it takes "
             "the systems as scored on different rows and knows nothing of the spread over seeds. The t test and the "
-            "sign-flip permutation test are paired by seed; Holm corrects the sign-flip p over the family."
+            "sign-flip permutation test are paired by seed; Holm corrects the sign-flip p over the family "
+            "that the study declares, run or not."
         )
     heads = ("System", "Target", "Seeds", "Difference", "95 % interval", "Fisher z p", "t p", "Sign-flip p", "Holm p")
     return Grid(

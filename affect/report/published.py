@@ -10,6 +10,7 @@ from pathlib import Path
 from affect.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "reports" / "published"
+"""In the checkout that the package is run from: these values are part of the project, not of the package."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ def read_published(name: str | None, folder: Path = FOLDER) -> Published | None:
             gains_source=gains["source"],
         )
     except FileNotFoundError:
+        if not folder.is_dir():
+            raise UserError(
+                f"The published values are not beside the package ({folder} does not exist): install affect from its "
+                "checkout with `pip install --editable .`."
+            ) from None
         raise UserError(f"The published values {path} are missing.") from None
     except (KeyError, ValueError) as error:
         raise UserError(f"The published values {path} cannot be read: {error!r}.") from None

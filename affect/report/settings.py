@@ -2,75 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from affect.report import numbers
 from affect.report.analysis import Analysis
+from affect.report.choices import Cells, chosen_settings, options_in_words, settings_behind
 from affect.report.document import Bullets, Cell, Grid
 from affect.report.tables import MISSING
-from affect.study import Resolved
-
-Cells = Mapping[tuple[str, float, str], Mapping[str, Any]]
 
 
 def settings_grids(analysis: Analysis) -> list[Grid]:
     """The settings that development data chose, per cell, and all settings, per system."""
-    cells = _cells(analysis)
-    chosen = _chosen(analysis.resolved, cells)
-    grids = [_chosen_grid(analysis, cells, chosen)] if any(chosen.values()) else []
+    cells = settings_behind(analysis)
+    chosen = chosen_settings(analysis)
+    grids = [_chosen_grid(analysis, cells, chosen)] if chosen else []
     return [*grids, _settings_grid(analysis, cells, chosen)] if cells else grids
 
 
 def run_block(analysis: Analysis) -> Bullets:
-    """What was run: study, corpus, label fractions, seeds, and settings that differ from the preset."""
+    """What was run: study, corpus, label fractions, seeds, settings of this run, and the study's own notes."""
     resolved, cube = analysis.resolved, analysis.cube
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
     changed = {**study.settings.get(corpus.name, {}), **resolved.overrides}
-    several = [row for row in resolved.rows if len(row.candidates) > 1]
+    once = len(cube.seeds) > 1 and bool((cube.expected.sum(axis=-1) == 1).any())
     items = [
         f"Study: {study.title} ({study.paper}), scale {resolved.scale}, preset {resolved.preset}, "
         f"protocol {resolved.protocol}, device {resolved.device}.",
         f"Corpus: {corpus.title}, view {corpus.view} with {numbers.plural(corpus.width, 'feature')}; groups: "
         f"{corpus.groups}; rows: {parts}.",
         f"Label fractions: {', '.join(f'{100 * f:g} %' for f in cube.fractions)}.",
-        f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])}). With the "
-        "seed varied the labelled subset, initial weights, batch order, dropout and noise; the partitions did not.",
-        "Settings that differ from the preset, for every system that has them: "
+        f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])})"
+        f"{', one where nothing in a fit depends on it' if once else ''}. With the seed varied the labelled subset, "
+        "initial weights, batch order, dropout and noise; the partitions did not.",
+        "Settings set for this corpus or on the command line, for every system that has them: "
         + (", ".join(f"{name} {numbers.setting(x)}" for name, x in sorted(changed.items())) or "none")
         + ".",
     ]
-    if several:
-        rows = ", ".join(f"{row.system} ({len(row.candidates)})" for row in several)
+    if rows := options_in_words(analysis):
         items.append(
-            f"Candidate settings, between which development data chose per target over "
+            f"Candidate settings per target, between which development data chose over "
             f"{numbers.plural(resolved.selection_seeds, 'seed')}: {rows}."
         )
-    return Bullets((*items, *(f"Finding about the corpus: {finding}" for finding in corpus.findings)))
-
-
-def _cells(analysis: Analysis) -> Cells:
-    choices = analysis.evidence.choices
-    keys = zip(choices["system"], choices["label_fraction"], choices["target"], strict=True)
-    return dict(zip(keys, choices["settings"], strict=True))
-
-
-def _chosen(resolved: Resolved, cells: Cells) -> dict[str, list[str]]:
-    """System → settings that its candidates set, or that differ between its cells."""
-    chosen: dict[str, list[str]] = {}
-    for row in resolved.rows:
-        candidates = row.candidates if len(row.candidates) > 1 else ()
-        names = dict.fromkeys(name for candidate in candidates for name in candidate)
-        values: dict[str, set[str]] = {}
-        for (system, _, _), settings in cells.items():
-            if system == row.system:
-                for name, x in settings.items():
-                    values.setdefault(name, set()).add(json.dumps(x, sort_keys=True))
-        names |= dict.fromkeys(name for name, seen in values.items() if len(seen) > 1)
-        chosen[row.system] = list(names)
-    return chosen
+    return Bullets((*items, *study.notes, *(f"Finding about the corpus: {finding}" for finding in corpus.findings)))
 
 
 def _chosen_grid(analysis: Analysis, cells: Cells, chosen: Mapping[str, list[str]]) -> Grid:
@@ -80,7 +55,7 @@ def _chosen_grid(analysis: Analysis, cells: Cells, chosen: Mapping[str, list[str
     for fraction in cube.fractions:
         rules.append(len(rows))
         for system in cube.systems:
-            if chosen[system]:
+            if system in chosen:
                 found = [cells.get((system, fraction, target)) for target in cube.targets]
                 picks = [MISSING if settings is None else _pick(settings, chosen[system]) for settings in found]
                 rows.append((Cell(numbers.labels(fraction)), Cell(system), *picks))
@@ -99,17 +74,19 @@ def _pick(settings: Mapping[str, Any], names: list[str]) -> Cell:
 
 
 def _settings_grid(analysis: Analysis, cells: Cells, chosen: Mapping[str, list[str]]) -> Grid:
-    """Hyperparameters × systems, full: the first cell of a system stands for all where nothing was chosen."""
-    systems = [system for system in analysis.cube.systems if any(key[0] == system for key in cells)]
-    used = {system: next(settings for key, settings in cells.items() if key[0] == system) for system in systems}
-    names = list(dict.fromkeys(name for system in systems for name in used[system]))
-    rows = [
-        (Cell(name), *(_setting(name, used[system], name in chosen[system]) for system in systems)) for name in names
-    ]
+    """Hyperparameters × systems, full."""
+    of = {system: [settings for key, settings in cells.items() if key[0] == system] for system in analysis.cube.systems}
+    systems = [system for system, found in of.items() if found]
+    names = list(dict.fromkeys(name for system in systems for name in of[system][0]))
+    rows = [(Cell(name), *(_setting(name, of[system], chosen.get(system, ())) for system in systems)) for name in names]
     return Grid("settings", "All settings", ("Setting", *systems), tuple(rows))
 
 
-def _setting(name: str, settings: Mapping[str, Any], chosen: bool) -> Cell:
-    if name not in settings:
+def _setting(name: str, found: list[Mapping[str, Any]], chosen: Collection[str]) -> Cell:
+    """A setting over all cells of a system: its value, or that each target has its own, by choice or by declaration."""
+    if name not in found[0]:
         return Cell("–", muted=True)
-    return Cell("chosen", muted=True) if chosen else Cell(numbers.setting(settings[name]))
+    if name in chosen:
+        return Cell("chosen", muted=True)
+    values = {numbers.setting(settings[name]) for settings in found}
+    return Cell(values.pop()) if len(values) == 1 else Cell("per target", muted=True)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from affect.report import numbers
-from affect.report.analysis import LEVEL, Analysis
+from affect.report.analysis import Analysis
+from affect.report.choices import options, options_in_words
 from affect.report.cube import PARTITIONS
 from affect.report.document import Cell, Grid
 from affect.report.published import Published
+from affect.stats import LEVEL
 from affect.study import Table
 
 MISSING = Cell("missing", muted=True)
@@ -123,8 +125,11 @@ def _notes(table: Table, analysis: Analysis, f: int, published: Published | None
     seeds = int(finished.max(initial=0))
     notes = [
         f"Mean {study.metric.upper()} over {numbers.plural(seeds, 'seed')}; bold: best of the column. "
-        "Development data chose epochs and settings."
+        "Development data chose epochs and settings.",
+        *_seeds(analysis, f),
     ]
+    if {"development", "mean"} & set(table.partitions) and options(analysis):
+        notes.append(_optimism(analysis))
     ran = [mark for mark in study.marks if (f, table.partitions[0], mark.baseline) in analysis.families]
     if ran:
         rows = " and ".join(
@@ -135,7 +140,7 @@ def _notes(table: Table, analysis: Analysis, f: int, published: Published | None
         notes.append(f"{better}: the paper's test, one-tailed Fisher z on the means, p < {LEVEL:g}, n = rows: {rows}.")
         notes.append(
             f"In parentheses, the same by the test that is paired by seed: sign-flip, one-tailed, Holm over "
-            f"{family.size} comparisons, p < {LEVEL:g}."
+            f"{family.extent}, p < {LEVEL:g}."
             if family.resolvable
             else family.resolution
         )
@@ -144,6 +149,29 @@ def _notes(table: Table, analysis: Analysis, f: int, published: Published | None
     if published is not None:
         notes.append(f"Published: {published.source}." + ("" if published.has_cells else f" {published.reason}"))
     return tuple(notes)
+
+
+def _seeds(analysis: Analysis, f: int) -> list[str]:
+    """Rows of which the plan wants fewer seeds than of others: fits in which nothing depends on the seed."""
+    wanted = analysis.cube.expected[f].sum(axis=-1).max(axis=-1, initial=0)
+    return [
+        f"Over {numbers.plural(int(n), 'seed')} alone: "
+        f"{', '.join(name for name, m in zip(analysis.cube.systems, wanted, strict=True) if m == n)}"
+        f"{', for nothing in such a fit depends on the seed' if n == 1 else ''}."
+        for n in np.unique(wanted[wanted > 0])
+        if n < wanted.max()
+    ]
+
+
+def _optimism(analysis: Analysis) -> str:
+    """What choosing on development data does to development values, beyond the choice of epochs that all rows share."""
+    resolved = analysis.resolved
+    seeds, several = numbers.seeds(range(resolved.selection_seeds)), resolved.selection_seeds > 1
+    return (
+        f"Development values are optimistic where development data chose settings (candidates per target): "
+        f"{options_in_words(analysis)}. The choice fell on seed{'s' if several else ''} {seeds}, and the chosen fits of "
+        f"{'these seeds are' if several else 'this seed are'} part of the mean."
+    )
 
 
 def _losses(analysis: Analysis, f: int) -> list[str]:

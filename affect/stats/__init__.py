@@ -1,11 +1,12 @@
 """Statistics: concordance, and tests of one system against another. Pure NumPy and SciPy."""
 
-from affect.stats.comparisons import fisher_z, holm, paired_t, sign_flip, signed_rank
+from affect.stats.comparisons import fisher_z, holm, paired_t, sign_flip
 from affect.stats.concordance import ccc, ccc_columns
 from affect.stats.intervals import bootstrap_interval, mean_interval
-from affect.stats.resolution import seeds_needed, smallest_p
+from affect.stats.resolution import LEVEL, resolvable, seeds_needed, smallest_p
 
 __all__ = [
+    "LEVEL",
     "bootstrap_interval",
     "ccc",
     "ccc_columns",
@@ -13,8 +14,8 @@ __all__ = [
     "holm",
     "mean_interval",
     "paired_t",
+    "resolvable",
     "seeds_needed",
     "sign_flip",
-    "signed_rank",
     "smallest_p",
 ]

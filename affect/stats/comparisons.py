@@ -66,20 +66,6 @@ def sign_flip(differences: ArrayLike, alternative: Alternative = "greater", seed
     return p.reshape(d.shape[1:])[()]
 
 
-def signed_rank(differences: ArrayLike, alternative: Alternative = "greater") -> float:
-    """p of Wilcoxon's signed-rank test of `differences` [n]; exact where SciPy can be (no ties, no zeros, n ≤ 50).
-
-    Zeros are dropped; NaN when none but zeros are left.
-    """
-    from scipy.stats import wilcoxon  # slow to import and rarely needed
-
-    d = _differences(differences)
-    if d.ndim != 1:
-        raise ValueError(f"signed_rank wants one vector, not shape {d.shape}")
-    d = d[d != 0]
-    return float(wilcoxon(d, alternative=alternative, method="auto").pvalue) if len(d) else float("nan")
-
-
 def holm(p: ArrayLike) -> Floats:
     """Holm's adjusted p of a family `p` [m], with the running maximum, so that adjusted values keep the order of p.
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from affect.command import write_report
 from affect.data.twin import make_twin
+from affect.engine.evidence import evidence
 from affect.engine.packs import Pack
 from affect.engine.plan import plan
 from affect.engine.run import PLANNED, Sizes
@@ -47,7 +48,7 @@ def bench(minutes: float) -> Item:
             summary, trained, start = train(resolved, corpus, folder / "results")
         store = Store(str(folder / "results"), STUDY.name)
         started = time.perf_counter()
-        write_report(resolved, store, folder / "reports", Console(quiet=True))
+        write_report(resolved, evidence(resolved, store), folder / "reports", Console(quiet=True))
         reported = time.perf_counter() - started
         rows = store.trials()[["pack", "wall_seconds"]].drop_duplicates("pack")
         in_packs = float(rows["wall_seconds"].sum()) / CORES

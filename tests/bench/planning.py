@@ -66,6 +66,7 @@ def resolved_with(seeds: int, selection_seeds: int, fractions: tuple[float, ...]
         width=6373,
         has_text=False,
         rows={"train": 18_346, "development": 3_753, "test": 7_341, "unlabelled": 175_196},
+        pool=193_542,
     )
     return Resolved(
         study=STUDY,
@@ -148,4 +149,4 @@ def made_up(fractions: tuple[float, ...]) -> tuple[Evidence, int]:
     expected = values.loc[values["partition"] == "test", [*names[:3], "seed"]]
     cells = values[names[:3]].drop_duplicates()
     settings = [{"learning_rate": 5e-5, "epochs": 100, "batch_size": 256} for _ in range(len(cells))]
-    return Evidence(resolved, values, cells.assign(settings=settings), expected), seeds
+    return Evidence(resolved, values, cells.assign(settings=settings, options=1), expected), seeds

@@ -51,6 +51,14 @@ def test_facts_count_labelled_rows(write):
     assert facts.findings == ()
 
 
+def test_facts_count_for_the_targets_of_a_study(write, samples):
+    facts = write().facts("as_published", ["valence"])
+    assert facts.rows == {"train": 6, "development": 2, "test": 2, "unlabelled": 2}
+    assert facts.pool == write(overwrite=True).facts("as_published").pool == 8
+    with pytest.raises(UserError, match="toy: unknown target joy; the corpus has arousal, valence"):
+        write(overwrite=True).facts("as_published", ["arousal", "joy"])
+
+
 def test_task_reads_a_written_corpus(write, samples):
     copies = [samples.assign(id=samples["id"] + f"-{i}") for i in range(4)]
     corpus = write(
@@ -192,6 +200,7 @@ def test_edited_partition(write):
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"rows": "12"}, "key rows holds '12'"),
         ({"name": 3}, "key name holds 3"),
+        ({"name": "../results"}, "'../results' is no name for a corpus"),
         ({"views": {}}, "key views is empty"),
         ({"views": {"hld": 3}}, "views.hld is not an object"),
         ({"targets": {"arousal": {"low": "x", "high": 5, "kind": "continuous"}}}, "key targets.arousal.low holds 'x'"),

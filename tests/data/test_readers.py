@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from affect.data import readers
-from affect.data.readers import READERS, add_corpora_parser, add_prepare_parser, describe, find_corpus, list_corpora
+from affect.data.readers import (
+    READERS,
+    add_corpora_parser,
+    add_prepare_parser,
+    describe,
+    facts_of,
+    find_corpus,
+    is_to_be_made,
+    list_corpora,
+)
 from affect.errors import UserError
+
+DEMO = "podcast-twin-demo"
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -30,6 +41,37 @@ def test_a_twin_is_made_when_named(tmp_path):
     corpus = find_corpus("podcast-twin-demo", tmp_path)
     assert corpus.folder == tmp_path / "podcast-twin-demo"
     assert list_corpora(tmp_path) == [corpus]
+
+
+def test_facts_of_a_twin_without_making_it(write, tmp_path):
+    facts = facts_of(DEMO, "as_published", ("valence",), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert is_to_be_made(DEMO, tmp_path)
+    assert facts == find_corpus(DEMO, tmp_path).facts("as_published", ("valence",))
+    assert facts == facts_of(DEMO, "as_published", ("valence",), tmp_path)
+    assert not is_to_be_made(DEMO, tmp_path)
+    corpus = write()
+    assert not is_to_be_made("toy", tmp_path)
+    assert facts_of("toy", "leak_free", ("valence",), tmp_path) == corpus.facts("leak_free", ("valence",))
+    with pytest.raises(UserError, match="qqc: unknown corpus"):
+        facts_of("qqc", "as_published", (), tmp_path)
+
+
+def test_a_twin_of_another_seed_has_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = parse("prepare", "twin", "--seed", "5")
+    assert args.action(args) == 0
+    (corpus,) = list_corpora()
+    assert corpus.folder.name == f"{DEMO}-seed-5"
+    assert find_corpus(corpus.folder.name) == corpus
+    assert find_corpus(DEMO).manifest.fingerprint != corpus.manifest.fingerprint
+
+
+def test_a_folder_here_does_not_stand_in_for_a_twin(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / DEMO)
+    assert find_corpus(DEMO).manifest.name == DEMO
+    assert find_corpus(f"./{DEMO}").manifest.name == "toy"
 
 
 def test_an_unknown_corpus_lists_what_there_is(write, tmp_path):

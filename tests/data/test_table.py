@@ -147,6 +147,8 @@ BAD_OPTIONS = {
     "target scale": (["--target", "arousal=act:7:1"], "--target arousal=act:7:1: the scale 7..1 is empty."),
     "target infinite": (["--target", "arousal=act:1:inf"], "the scale 1..inf is empty"),
     "target name": (["--target", "group=act:1:7"], "--target group: this name is taken"),
+    "target twice": (["--target", "a=act:1:7", "b=act:1:7", "a=act:0:9"], "--target a=...: a is given twice."),
+    "view twice": (["--view", "hld=columns:f_0"], "--view hld=...: hld is given twice."),
     "view form": (["--view", "hld"], "--view hld: expected NAME=SOURCE"),
     "view pattern": (["--view", "x=columns:g_*"], "clips.csv: view x: no column matches g_*"),
     "view of labels": (["--view", "x=columns:act"], "clips.csv: view x: column act is the arousal, not a feature."),

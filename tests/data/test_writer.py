@@ -100,12 +100,36 @@ def test_bad_samples(write, samples, tmp_path, case):
 @pytest.mark.parametrize("partition", ["train", "development", "test"])
 def test_empty_partitions(write, samples, tmp_path, partition):
     inside = samples["partition"] == partition
-    with pytest.raises(UserError, match=f"partition {partition} has no labelled row"):
+    with pytest.raises(UserError, match=f"column partition: partition {partition} has no row with a label in arousal"):
         write(samples=samples.assign(arousal=samples["arousal"].mask(inside)))
     samples.loc[inside, "partition"] = "unlabelled"
     with pytest.raises(UserError, match=f"column partition: partition {partition} is empty"):
         write(samples=samples)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_partition_needs_every_target_but_not_in_one_row(write, samples):
+    samples.loc[6, "arousal"] = samples.loc[7, "valence"] = np.nan
+    corpus = write(samples=samples)
+    assert corpus.facts("as_published", ["arousal"]).rows["development"] == 1
+    assert corpus.facts("as_published").rows["development"] == 0
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".toy", "a/b", "../toy", "my corpus", "toy\n", "a" * 101])
+def test_names_that_are_no_names_of_files(write, tmp_path, name):
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'toy'}: {name!r} is no name for a corpus")):
+        write(name=name)
+    assert list(tmp_path.iterdir()) == []
+    for fine in ("toy", "podcast-twin_2.1", "_", "-", "a" * 100):
+        assert write(tmp_path / f"folder-{fine}", name=fine).manifest.name == fine
+
+
+def test_contents_that_are_not_those_announced(write, tmp_path):
+    due = write(tmp_path / "first").manifest.fingerprint
+    assert write(tmp_path / "second", fingerprint=due).manifest.fingerprint == due
+    with pytest.raises(UserError, match=f"what was made here has fingerprint {due[:12]} where 000000000000 is due"):
+        write(fingerprint="0" * 64)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
 
 
 @pytest.mark.parametrize("column", ["id", "partition", "arousal", "group"])
@@ -230,3 +254,42 @@ def test_a_killed_writer_leaves_no_half_corpus(write, array, tmp_path):
     write()
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
     assert (tmp_path / "toy" / MANIFEST).is_file()
+
+
+def _killed_in_between(write, folder: Path) -> None:
+    """Overwrite `folder`; die when the old corpus has been moved aside and the new one has not its name yet."""
+    rename = Path.rename
+
+    def deadly(self, target):
+        if Path(target) == folder:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", deadly)
+        write(folder, name="new", overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_writer_killed_while_replacing_loses_nothing(write, tmp_path, overwrite):
+    folder = write().folder
+    process = multiprocessing.get_context("fork").Process(target=_killed_in_between, args=(write, folder))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not folder.exists()
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == [".toy.partial", ".toy.replaced"]
+    if overwrite:
+        assert write(name="newer", overwrite=True).manifest.name == "newer"
+        assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+    else:
+        with pytest.raises(UserError, match="exists already"):
+            write(name="newer")
+        assert open_corpus(folder).manifest.name == "toy"
+
+
+def test_a_replaced_corpus_that_was_not_removed_yet_is_swept(write, tmp_path):
+    folder = write().folder
+    write(tmp_path / ".toy.replaced-1")
+    assert write(name="new", overwrite=True).manifest.name == "new"
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

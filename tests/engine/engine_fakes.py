@@ -19,6 +19,7 @@ from affect.study import Settings
 from affect.systems.base import Facts, Fit, Hyperparameter, Replicate, Report
 
 EPOCHS = 3
+PROBE_FAULTS = ("probe_error", "probe_memory", "probe_endless", "probe_kill", "probe_kill_once")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Toy:
             "width": Hyperparameter(4, low=1, structural=True),
             "seconds": Hyperparameter(0.0, low=0.0),
             "fault": Hyperparameter(
-                "none", choices=("none", "error", "memory", "kill", "kill_once", "diverge", "mistake")
+                "none",
+                choices=("none", "error", "memory", "kill", "kill_once", "diverge", "mistake", *PROBE_FAULTS),
             ),
             "folder": Hyperparameter("."),
         }
@@ -63,7 +65,15 @@ class Toy:
         return EPOCHS
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
-        return min(4, largest), 0.01
+        fault, marker = settings["fault"], Path(str(settings["folder"])) / "killed"
+        if fault == "probe_error":
+            raise ArithmeticError("no step works")
+        if fault == "probe_memory":
+            raise MemoryError("not even one")
+        if fault == "probe_kill" or (fault == "probe_kill_once" and not marker.exists()):
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return min(4, largest), float("inf") if fault == "probe_endless" else 0.01
 
     def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
         faults = {str(r.settings["fault"]) for r in replicates}
@@ -123,7 +133,7 @@ def start_ray() -> None:
         include_dashboard=False,
         log_to_driver=False,
         runtime_env={
-            "env_vars": {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
-            "worker_process_setup_hook": "engine_fakes.install",
+            "env_vars": {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+            "worker_process_setup_hook": "tests.engine.engine_fakes.install",
         },
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +15,10 @@ import pytest
 from affect import cli
 from affect.command import main
 from affect.data.corpus import Corpus
+from affect.engine.store import Store
 from affect.study import Row
+from tests.engine.helpers import GRID, ROOT, another_run, environment, make_study
 
-GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
 ROWS = (Row("other"), Row("toy", GRID), Row("fixed", floor=True), Row("text", floor=True))
 
 Run = Callable[..., int]
@@ -22,8 +27,6 @@ Run = Callable[..., int]
 @pytest.fixture
 def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The study's command line in an empty folder."""
-    from conftest import make_study
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -72,18 +75,106 @@ def test_mistakes_end_in_one_sentence_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_targets_that_a_corpus_lacks(
-    corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_weights_above_one_are_refused_by_the_real_study(tmp_path: Path) -> None:
+    options = ["--systems", "MTL", "--set", "alpha=0.7", "beta=0.6", "--executor", "inline"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "studies" / "ladder_ablation.py"), *options],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "alpha=0.7" in done.stderr
+    assert "beta=0.6" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "not even the twin is made"
+
+
+@pytest.fixture
+def mistaken(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+    """The sentence of a command that must end with one, and leave all files as they are."""
+
+    def call(*options: str) -> str:
+        before = contents(tmp_path)
+        assert run(*options) == 2
+        written = capsys.readouterr()
+        assert len(written.err.splitlines()) == 1
+        assert contents(tmp_path) == before
+        return written.err
+
+    return call
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_target_that_the_corpus_lacks(mistaken: Callable[..., str], corpus: Corpus, tmp_path: Path) -> None:
+    other = tmp_path / "corpora" / "plain"
+    shutil.copytree(corpus.folder, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    del manifest["targets"]["dominance"]
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    assert "unknown target dominance; the corpus has arousal, valence." in mistaken("--corpus", str(other))
+
+
+@pytest.mark.parametrize(("damage", "sentence"), [("gone", "file is missing"), ("cut", "view main is truncated")])
+def test_damaged_views(
+    mistaken: Callable[..., str], corpus: Corpus, tmp_path: Path, damage: str, sentence: str
 ) -> None:
-    from dataclasses import replace
+    other = tmp_path / "corpora" / damage
+    shutil.copytree(corpus.folder, other)
+    (view,) = (other / "views").iterdir()
+    if damage == "gone":
+        view.unlink()
+    else:
+        view.write_bytes(view.read_bytes()[:-4])
+    assert sentence in mistaken("--corpus", str(other))
 
-    from conftest import make_study
 
-    monkeypatch.chdir(tmp_path)
-    study = replace(make_study(ROWS), targets=("arousal", "joy"))
-    with pytest.raises(SystemExit):
-        main(study, ["--corpus", str(corpus.folder)])
-    assert "unknown target joy; the corpus has arousal, valence, dominance." in capsys.readouterr().err
+def test_results_that_are_not_this_studys(mistaken: Callable[..., str], tmp_path: Path) -> None:
+    with Store("results", "other").locked():
+        pass
+    (tmp_path / "results" / "other").rename(tmp_path / "results" / "trial_study")
+    assert "these are results of study other, not of trial_study." in mistaken()
+
+
+def test_results_in_use(mistaken: Callable[..., str], tmp_path: Path) -> None:
+    with another_run(tmp_path / "results", "trial_study"):
+        assert "in use by another run" in mistaken()
+
+
+def test_places_that_cannot_be_written(mistaken: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        assert "file: is a file where a folder is needed." in mistaken("--results", place)
+        assert "file: is a file where a folder is needed." in mistaken("--reports", place)
+    (tmp_path / "results" / "trial_study" / ".lock").mkdir(parents=True)
+    assert "results/trial_study: cannot be written to (" in mistaken()
+
+
+def test_plans_for_a_gpu_elsewhere(mistaken: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    cluster = ("--device", "cuda", "--address", "127.0.0.1:1")
+    assert "costs are measured on this machine" in mistaken("--executor", "ray", "--plan", *cluster)
+    assert "--device cuda: torch finds no GPU on this machine." in mistaken("--executor", "inline", *cluster)
+
+
+def test_damage_inside_curves_is_found_and_mended(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run() == 0
+    report = contents(tmp_path / "reports")
+    path = sorted((tmp_path / "results" / "trial_study" / "curves").iterdir())[0]
+    content = bytearray(path.read_bytes())
+    content[100:140] = bytes(byte ^ 255 for byte in content[100:140])
+    path.write_bytes(content)
+    capsys.readouterr()
+    assert run() == 0
+    shown = capsys.readouterr()
+    assert f"{path.name}: cannot be read; moved to" in shown.err
+    assert " 0 of them new" not in shown.out
+    assert path.read_bytes() != bytes(content)
+    assert contents(tmp_path / "reports") == report
 
 
 def test_help_teaches(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +190,7 @@ def test_a_plan_writes_nothing(run: Run, capsys: pytest.CaptureFixture[str], tmp
     assert "9 trials to run now" not in shown
     assert "10 trials to run now, at most 6 after choices" in shown
     assert "With 3 seeds the smallest one-sided p of a paired test is 0.12." in shown
-    assert "Against other: 3 comparisons per partition under Holm need 6 seeds" in shown
+    assert "Against other: 3 declared comparisons per partition under Holm need 6 seeds" in shown
     assert not list(tmp_path.iterdir())
     assert run("--seeds", "3") == 0
     assert run("--plan", "--seeds", "3") == 0
@@ -134,7 +225,10 @@ def test_results_can_be_listed_and_exported(run: Run, capsys: pytest.CaptureFixt
         (["results", "export", "results/trial_study", "--csv", "scores.csv"], 0),
         (["results", "export", "results/trial_study", "--csv", "scores.csv"], 2),
         (["results", "list", "nowhere"], 2),
+        (["results", "export", "results/trial_study", "--csv", "missing/scores.csv"], 2),
+        (["results", "list", "scores.csv"], 2),
         (["report", "nowhere"], 2),
+        (["report", "results/trial_study", "--reports", "scores.csv"], 2),
         (["report", "results/trial_study", "--corpus", "other"], 2),
         (["fly"], 2),
     ):
@@ -144,6 +238,8 @@ def test_results_can_be_listed_and_exported(run: Run, capsys: pytest.CaptureFixt
     shown = capsys.readouterr()
     assert "complete" in shown.out
     assert "scores.csv: exists already" in shown.err
+    assert "missing/scores.csv: cannot be written" in shown.err
+    assert "scores.csv: is a file where a folder is needed." in shown.err
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert len(scores) == 2 * 3 * 3
     assert {"study", "system", "preset", "protocol", "partition", "fold", "target", "metric", "value", "seed"} <= set(

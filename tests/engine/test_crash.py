@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus
+from tests.engine.helpers import environment, living
 
 HERE = Path(__file__).parent
 
@@ -20,10 +23,6 @@ HERE = Path(__file__).parent
 def command(corpus: Corpus, work: Path, executor: str, *more: str) -> list[str]:
     script = [sys.executable, str(HERE / "toy_study.py"), "--corpus", str(corpus.folder), "--executor", executor]
     return [*script, "--results", str(work / "results"), "--reports", str(work / "reports"), *more]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
 
 
 def finish(corpus: Corpus, work: Path, executor: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -40,8 +39,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def end(driver: subprocess.Popen[bytes]) -> None:
+    """End what a driver has left, which is the Ray that it started: its session outlives it."""
+    driver.kill()
+    driver.wait()
+    for process in living(driver.pid):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while living(driver.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
-def test_a_killed_driver(corpus: Corpus, tmp_path: Path, executor: str) -> None:
+def test_a_killed_driver(corpus: Corpus, tmp_path: Path, executor: str, request: pytest.FixtureRequest) -> None:
     slowly = ("--set", "seconds=0.3")
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
     done = finish(corpus, undisturbed, "inline", *slowly)
@@ -51,14 +63,16 @@ def test_a_killed_driver(corpus: Corpus, tmp_path: Path, executor: str) -> None:
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    request.addfinalizer(partial(end, process))
     trials = killed / "results" / "toys" / "trials"
     deadline = time.monotonic() + 120
     while not (trials.exists() and len(list(trials.glob("[!.]*"))) >= 2):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     before = contents(trials)
     again = finish(corpus, killed, executor, *slowly)

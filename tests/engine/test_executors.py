@@ -11,21 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from affect.engine.executors import Executor, Inline, out_of_memory
+from affect.command import write_report
+from affect.engine.evidence import evidence
+from affect.engine.executors import Executor, Inline, local_slots, out_of_memory
 from affect.engine.on_ray import OnRay
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace
 from affect.study import Resolved, Row
+from tests.engine.helpers import GRID, Silent
 
 Resolve = Callable[..., Resolved]
-GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
-
-
-class Silent:
-    def show(self, state: object) -> None:
-        return None
 
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.ray)])
@@ -41,6 +39,13 @@ def go(resolved: Resolved, executor: Executor, results: Path, place: Workplace) 
     with store.locked():
         summary = run(resolved, store, executor, place, Silent())
     return summary, store.trials()
+
+
+def report_of(resolved: Resolved, results: Path, reports: Path) -> dict[str, bytes]:
+    """The files of the report made from `results`."""
+    store = Store(str(results), resolved.study.name)
+    folder = write_report(resolved, evidence(resolved, store), reports, Console(quiet=True))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def stripped(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,6 +75,27 @@ def test_out_of_memory_halves(resolve: Resolve, executor: Executor, place: Workp
     assert summary.trained == 4
     assert set(rows["status"]) == {"complete"}
     assert set(rows["pack_size"]) == {1}
+
+
+def test_probes_that_fail_are_guessed(resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path) -> None:
+    faults = ("none", "probe_error", "probe_memory", "probe_endless")
+    candidates = tuple({"fault": fault, "width": width} for width, fault in enumerate(faults, 1))
+    summary, rows = go(resolve(Row("toy", candidates), seeds=4, selection_seeds=4), executor, tmp_path, place)
+    assert summary.left == 0
+    sizes = dict(rows.groupby("hp_fault", observed=True)["pack_size"].max())
+    assert sizes == {"none": 4 // executor.slots, "probe_error": 1, "probe_memory": 1, "probe_endless": 1}
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("fault", "size"), [("probe_kill_once", 2), ("probe_kill", 1)])
+def test_workers_that_die_while_they_measure(
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path, fault: str, size: int
+) -> None:
+    resolved = resolve(Row("toy", ({"fault": fault, "folder": str(tmp_path)},)), seeds=4)
+    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    assert (tmp_path / "killed").exists()
+    assert summary.left == 0
+    assert set(rows["pack_size"]) == {size}
 
 
 @pytest.mark.ray
@@ -114,6 +140,15 @@ def test_a_worker_killed_from_outside(resolve: Resolve, ray_with_toys: None, pla
     assert summary.left == 0
     assert rows["trial"].nunique() == 12
     assert not rows.duplicated(["trial", "partition", "target"]).any()
+    go(resolved, Inline(), tmp_path / "undisturbed", place)
+    disturbed = report_of(resolved, tmp_path / "results", tmp_path / "reports")
+    assert disturbed == report_of(resolved, tmp_path / "undisturbed", tmp_path / "other_reports")
+
+
+def test_slots_where_cores_of_our_own_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert local_slots("cpu") == 3
 
 
 def test_what_counts_as_out_of_memory() -> None:

@@ -19,9 +19,9 @@ from affect.engine.store import Store
 from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.study import Resolved, Row
+from tests.engine.helpers import GRID, NO_ROWS
 
 Resolve = Callable[..., Resolved]
-GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
 
 
 class Silent:
@@ -114,7 +114,7 @@ def test_a_failed_row_gives_way_to_its_trial(resolve: Resolve, place: Workplace,
     from affect.engine.packs import Pack
     from affect.engine.work import failed_result, run_pack
 
-    trials = plan(resolve(Row("toy")), rows_in_nothing()).trials
+    trials = plan(resolve(Row("toy")), NO_ROWS).trials
     store = Store(str(tmp_path), "trial_study")
     with store.locked():
         alone, both = Pack(trials[:1]), Pack(trials)
@@ -123,10 +123,6 @@ def test_a_failed_row_gives_way_to_its_trial(resolve: Resolve, place: Workplace,
         store.commit(both, run_pack(both, place, lambda done, total: None))
         assert set(store.trials()["status"]) == {"complete"}
         assert len(list((store.folder / "trials").iterdir())) == 1
-
-
-def rows_in_nothing() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in ("trial", "partition", "target", "value", "status")})
 
 
 def test_out_of_memory_halves_the_pack(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:

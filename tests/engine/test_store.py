@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +19,9 @@ from affect.engine.store import TABLES, Store
 from affect.engine.work import PackResult, Workplace, run_pack
 from affect.errors import UserError
 from affect.study import Resolved, Row, Trial
+from tests.engine.helpers import NO_ROWS, Silent, another_run
 
 Resolve = Callable[..., Resolved]
-NO_ROWS = pd.DataFrame({name: [] for name in ("trial", "partition", "target", "value", "status")})
-
-
-class Silent:
-    def show(self, state: object) -> None:
-        return None
 
 
 @pytest.fixture
@@ -75,24 +69,14 @@ def test_what_an_interrupted_writer_left_is_removed(tmp_path: Path) -> None:
         assert not left.exists()
 
 
-def _hold(folder: str, ready, done) -> None:  # type: ignore[no-untyped-def]
-    with Store(folder, "trial_study").locked():
-        ready.set()
-        done.wait(60)
-
-
 def test_one_run_at_a_time_and_a_killed_one_lets_go(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
-    holder.start()
-    assert ready.wait(60)
-    with pytest.raises(UserError, match="in use by another run"), Store(str(tmp_path), "trial_study").locked():
-        pass
-    holder.kill()
-    holder.join()
-    with Store(str(tmp_path), "trial_study").locked():
-        pass
+    with another_run(tmp_path, "trial_study") as holder:
+        with pytest.raises(UserError, match="in use by another run"), Store(str(tmp_path), "trial_study").locked():
+            pass
+        holder.kill()
+        holder.wait()
+        with Store(str(tmp_path), "trial_study").locked():
+            pass
 
 
 def test_folders_of_other_studies_are_refused(tmp_path: Path) -> None:
@@ -164,7 +148,7 @@ def test_columns_of_all_systems_are_there(fitted: tuple[Pack, PackResult], tmp_p
             ids = [t.id for t in part.trials]
             kept = [row for row in result.trials.to_pylist() if row["trial"] in ids]
             table = result.trials.from_pylist(kept, schema=result.trials.schema).drop_columns([drop])
-            store.commit(part, PackResult(table, result.curves, result.predictions, 0.0))
+            store.commit(part, PackResult(table, result.curves, result.predictions))
         rows = store.trials()
     assert rows["hp_alpha"].isna().sum() == rows["hp_beta"].isna().sum() == len(rows) / 2
 

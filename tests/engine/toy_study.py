@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import engine_fakes
-
 from affect.command import main
 from affect.study import Mark, Row, Scale, Study, Table
+from tests.engine import engine_fakes
+from tests.engine.helpers import GRID
 
-GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
 STUDY = Study(
     name="toys",
     title="Toys",

@@ -93,7 +93,8 @@ def test_report_says_what_was_run(folder: Path) -> None:
         "The cells of Table I are not in the available text",
         "+3.0 %",
         "+3.5 %",
-        "MTL (2), Lad+L+MTL (2), Lad+UL+MTL (2)",
+        "Settings set for this corpus or on the command line, for every system that has them: ",
+        "chose over 1 seed: MTL (2), Lad+L+MTL (2), Lad+UL+MTL (2).",
     ):
         assert said in text, said
 
@@ -195,6 +196,74 @@ def test_published_values_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.
     table = (tmp_path / "out" / "table1.md").read_text().split("\n\n")[3].splitlines()
     assert table[2].count("published") == 6
     assert "0.765" in next(line for line in table if line.startswith("| STL"))
+
+
+def test_rows_without_a_choice_are_not_listed_as_chosen(tmp_path: Path) -> None:
+    """STL has a candidate for each target: nothing to choose. An override takes a setting out of the choice."""
+    evidence = make_evidence(make_resolved(study=BARE, overrides={"beta": 0.2}))
+    build_report(evidence, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    chosen = text[text.index("**Settings chosen on development data") : text.index("**All settings**")]
+    assert "alpha 0.6 " in chosen
+    for absent in ("STL", "ridge", "beta"):
+        assert absent not in chosen
+    settings = {
+        line.split("|")[1].strip(): line for line in text[text.index("**All settings**") :].splitlines()[1:] if line
+    }
+    assert settings["target"].count("per target") == 3
+    assert settings["alpha"].count("chosen") == 3
+    assert settings["beta"].count("0.2") == 3
+
+
+def test_nothing_to_choose_is_not_mentioned(tmp_path: Path) -> None:
+    evidence = make_evidence(make_resolved(study=BARE))
+    build_report(replace(evidence, choices=evidence.choices.assign(options=1)), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "Candidate settings" not in text
+    assert "Settings chosen" not in text
+    assert "optimistic" not in text
+
+
+def test_numbers_of_candidates_that_differ_by_target(tmp_path: Path) -> None:
+    evidence = make_evidence(make_resolved(study=BARE))
+    fewer = (evidence.choices["system"] == "MTL") & (evidence.choices["target"] == "valence")
+    choices = evidence.choices.assign(options=evidence.choices["options"].mask(fewer, 1))
+    build_report(replace(evidence, choices=choices), tmp_path)
+    assert "MTL (2 for arousal, 1 for valence, 2 for dominance), Lad+L+MTL (2)" in (tmp_path / "report.md").read_text()
+
+
+def test_optimistic_development_values_are_named(tmp_path: Path) -> None:
+    build_report(make_evidence(make_resolved(study=BARE)), tmp_path)
+    text = (tmp_path / "table1.md").read_text()
+    assert "(candidates per target): MTL (2), Lad+L+MTL (2), Lad+UL+MTL (2). The choice fell on seed 0, and" in text
+    build_report(make_evidence(make_resolved(study=BARE, selection_seeds=3)), tmp_path)
+    assert "The choice fell on seeds 0 to 2, and" in (tmp_path / "table1.md").read_text()
+    test_alone = replace(BARE, tables=(replace(BARE.tables[0], partitions=("test",)),))
+    build_report(make_evidence(make_resolved(study=test_alone)), tmp_path)
+    assert "optimistic" not in (tmp_path / "table1.md").read_text()
+
+
+def test_rows_over_fewer_seeds_are_named(tmp_path: Path) -> None:
+    evidence = make_evidence(make_resolved((1.0, 0.1), study=BARE))
+
+    def once(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[(frame["system"] != "ridge") | (frame["label_fraction"] < 1) | (frame["seed"] == 0)]
+
+    build_report(replace(evidence, values=once(evidence.values), expected=once(evidence.expected)), tmp_path)
+    text = (tmp_path / "table1.md").read_text()
+    assert text.count("Over 1 seed alone: ridge, for nothing in such a fit depends on the seed.") == 1
+    assert "(0 to 9), one where nothing in a fit depends on it." in (tmp_path / "report.md").read_text()
+
+
+def test_notes_of_a_study_stand_under_what_was_run(tmp_path: Path) -> None:
+    build_report(make_evidence(make_resolved(study=replace(BARE, notes=("Weights start small.",)))), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "- Weights start small.\n" in text[text.index("## What was run") : text.index("## Within-corpus")]
+
+
+def test_published_values_need_a_checkout(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkout with `pip install --editable \.`"):
+        read_published("ladder_table1", tmp_path / "site-packages" / "reports" / "published")
 
 
 def test_missing_published_file_writes_nothing(tmp_path: Path) -> None:

@@ -52,6 +52,26 @@ def test_family_is_every_other_system_but_floors_by_target(evidence: Evidence) -
     assert (family.size, family.seeds, family.needed, family.resolvable) == (15, 10, 9, True)
 
 
+def test_to_run_fewer_systems_makes_no_mark_cheaper(evidence: Evidence) -> None:
+    """The family is what the study declares; what was not run counts as p = 1."""
+    resolved = make_resolved(rows=(make_resolved().rows[0], make_resolved().rows[5]))
+    family = analyse(make_evidence(resolved)).families[0, "test", "STL"]
+    assert family.systems == ("Lad+UL+MTL",)
+    assert (family.size, family.needed) == (15, 9)
+    assert family.extent == "15 declared comparisons, of which 3 are run"
+    by_hand = np.maximum.accumulate(np.sort(family.flip.ravel()) * (15, 14, 13))
+    assert np.sort(family.holm.ravel()) == pytest.approx(by_hand)
+    few = make_resolved(rows=resolved.rows, seeds=8)
+    assert not analyse(make_evidence(few)).families[0, "test", "STL"].resolvable
+    assert analyse(evidence).families[0, "test", "STL"].extent == "15 declared comparisons"
+
+
+def test_family_of_a_resolved_study() -> None:
+    resolved = make_resolved(rows=make_resolved().rows[:2])
+    assert resolved.family("STL") == SYSTEMS[1:]
+    assert resolved.family("MTL") == (SYSTEMS[0], *SYSTEMS[2:])
+
+
 def test_paired_figures_equal_scipy(evidence: Evidence) -> None:
     family = analyse(evidence).families[0, "test", "STL"]
     wide = evidence.values.query("partition == 'test'").pivot_table("value", ["target", "seed"], "system")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from affect.stats import fisher_z, holm, paired_t, sign_flip, signed_rank
+from affect.stats import fisher_z, holm, paired_t, sign_flip
 from affect.stats.comparisons import EXACT_UP_TO, Alternative
 
 ALTERNATIVES: tuple[Alternative, ...] = ("greater", "less", "two-sided")
@@ -90,13 +90,6 @@ def test_sign_flip_refuses_incomplete_pairs() -> None:
     with pytest.raises(ValueError, match="incomplete"):
         sign_flip([0.1, np.nan])
     assert np.isnan(sign_flip([]))
-
-
-def test_signed_rank_equals_scipy_and_smallest_p() -> None:
-    d = np.random.default_rng(2).normal(0.4, 1, 12)
-    assert signed_rank(d) == pytest.approx(stats.wilcoxon(d, alternative="greater", method="exact").pvalue)
-    assert signed_rank([0.1, 0.2, 0.4, 0.8]) == pytest.approx(2.0**-4)
-    assert np.isnan(signed_rank([0.0, 0.0]))
 
 
 def test_holm_hand_worked_with_running_maximum() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from affect.stats import bootstrap_interval, mean_interval, seeds_needed, smallest_p
+from affect.stats import bootstrap_interval, mean_interval, resolvable, seeds_needed, smallest_p
 
 
 def test_bootstrap_agrees_with_scipy_and_is_seeded() -> None:
@@ -48,5 +48,6 @@ def test_resolution() -> None:
         assert seeds_needed(most, two_sided=True) == seeds
         assert seeds_needed(most + 1, two_sided=True) == seeds + 1
     assert seeds_needed(15) == 9
+    assert (resolvable(9, 15), resolvable(8, 15)) == (True, False)
     with pytest.raises(ValueError, match="level"):
         seeds_needed(1, 0.0)

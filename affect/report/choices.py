@@ -1,0 +1,49 @@
+"""The settings behind the cells, and which of them development data chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from affect.report.analysis import Analysis
+
+Cells = Mapping[tuple[str, float, str], Mapping[str, Any]]
+"""(System, label fraction, target) → settings."""
+
+
+def settings_behind(analysis: Analysis) -> Cells:
+    choices = analysis.evidence.choices
+    keys = zip(choices["system"], choices["label_fraction"], choices["target"], strict=True)
+    return dict(zip(keys, choices["settings"], strict=True))
+
+
+def options(analysis: Analysis) -> dict[str, dict[str, int]]:
+    """System → target → number of candidates, for systems that had a choice on some target; in the cube's order."""
+    choices, cube = analysis.evidence.choices, analysis.cube
+    most = choices.groupby(["system", "target"])["options"].max()
+    found = {
+        system: {target: int(most[system, target]) for target in cube.targets if (system, target) in most.index}
+        for system in cube.systems
+    }
+    return {system: counts for system, counts in found.items() if max(counts.values(), default=1) > 1}
+
+
+def options_in_words(analysis: Analysis) -> str:
+    """`MTL (6), Lad+L+MTL (6)`; with the targets where their numbers differ. Empty where nothing was chosen."""
+    rows = []
+    for system, counts in options(analysis).items():
+        numbers = set(counts.values())
+        each = ", ".join(f"{n} for {target}" for target, n in counts.items())
+        rows.append(f"{system} ({numbers.pop() if len(numbers) == 1 else each})")
+    return ", ".join(rows)
+
+
+def chosen_settings(analysis: Analysis) -> dict[str, list[str]]:
+    """System that had a choice → names of the settings that were chosen: its candidates set them, no override does."""
+    resolved, choosers = analysis.resolved, options(analysis)
+    chosen = {}
+    for row in resolved.rows:
+        if row.system in choosers:
+            names = dict.fromkeys(name for candidate in row.candidates for name in candidate)
+            chosen[row.system] = [name for name in names if name not in resolved.overrides]
+    return chosen

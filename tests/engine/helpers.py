@@ -1,0 +1,130 @@
+"""A tiny corpus, studies over it, and other processes: what several tests of the engine need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from affect.data.corpus import Corpus
+from affect.data.manifest import TargetInfo
+from affect.data.writer import array_view, write_corpus
+from affect.study import Mark, Row, Scale, Study, Table
+
+ROOT = Path(__file__).parents[2]
+NO_ROWS = pd.DataFrame({name: [] for name in ("trial", "partition", "target", "value", "status")})
+GRID = tuple({"alpha": a / 2, "beta": b / 2} for a in range(3) for b in range(3 - a))
+TARGETS = ("arousal", "valence", "dominance")
+SIZES = {"train": 120, "development": 40, "test": 50}
+
+
+def make_corpus(folder: Path) -> Corpus:
+    generator = np.random.default_rng(0)
+    n = sum(SIZES.values())
+    x = generator.standard_normal((n, 6))
+    y = np.clip(4 + 0.5 * x[:, :3] + 0.4 * generator.standard_normal((n, 3)), 1, 7)
+    samples = pd.DataFrame(
+        {
+            "id": [f"s{i:03}" for i in range(n)],
+            "subject": [f"p{i % 10}" for i in range(n)],
+            "group": [f"p{i % 10}" for i in range(n)],
+            "partition": np.repeat(list(SIZES), list(SIZES.values())),
+            **{name: y[:, t] for t, name in enumerate(TARGETS)},
+        }
+    )
+    return write_corpus(
+        folder,
+        name="tiny",
+        title="Tiny",
+        banner="Tiny corpus for tests",
+        synthetic=True,
+        source="made up",
+        licence="none",
+        samples=samples,
+        targets={name: TargetInfo(1, 7) for name in TARGETS},
+        groups="speaker",
+        protocols={"as_published": "partition"},
+        views={"main": array_view(x.astype(np.float32), "six numbers")},
+    )
+
+
+def make_study(rows: tuple[Row, ...], seeds: int = 2, selection_seeds: int = 1) -> Study:
+    return Study(
+        name="trial_study",
+        title="A study for tests",
+        paper="none",
+        targets=TARGETS,
+        metric="ccc",
+        scales={"demo": Scale("tiny", rows, seeds, selection_seeds)},
+        marks=(Mark("*", rows[0].system),),
+        tables=(Table("table_1", "Table", "none"),),
+    )
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def show(self, state: object) -> None:
+        return None
+
+
+def environment() -> dict[str, str]:
+    """For processes of our own: they import the tests' modules as this one does, and keep to one core."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def living(session: int) -> set[int]:
+    """Processes of a session (`start_new_session`), whoever their parents are by now. Needs Linux' /proc."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, sid = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # It ended meanwhile.
+            continue
+        if int(sid) == session and state != "Z":
+            found.add(int(path.parent.name))
+    return found
+
+
+def listening(processes: Iterable[int]) -> set[str]:
+    """Addresses, in the kernel's hexadecimal, at which `processes` accept connections. Needs Linux' /proc."""
+    inodes = set()
+    for path in (path for process in processes for path in Path(f"/proc/{process}/fd").glob("*")):
+        with suppress(OSError):
+            inodes.add(os.readlink(path).removeprefix("socket:[").removesuffix("]"))
+    tables = [path.read_text().splitlines()[1:] for path in Path("/proc/net").glob("tcp*")]
+    sockets = [line.split() for table in tables for line in table]
+    return {local for _, local, _, state, *more in sockets if state == "0A" and more[5] in inodes}
+
+
+@contextmanager
+def another_run(results: Path, study: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the results folder of `study`. A new interpreter: a fork of this one would take
+    over the locks of its threads."""
+    code = "\n".join(
+        (
+            "import sys",
+            "from affect.engine.store import Store",
+            "with Store(*sys.argv[1:]).locked():",
+            "    print('held', flush=True)",
+            "    sys.stdin.read()",
+        )
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(results), study],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+        holder.kill()

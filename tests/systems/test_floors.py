@@ -1,0 +1,115 @@
+"""Floor rows reach what their estimators are known to reach, on open corpora with the released splits.
+
+Test CCC with all labels, valence, arousal and dominance, as studies get it: the penalty is picked on development data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affect.data.corpus import AS_PUBLISHED, Corpus
+from affect.data.emobank import prepare_emobank
+from affect.data.qcc import prepare_qcc
+from affect.data.task import Task
+from affect.stats.concordance import ccc_columns
+from affect.study import TaskSpec
+from affect.systems import get_system
+from affect.systems.base import Fit, Replicate
+from affect.systems.process import settle
+from tests.systems.toy import TARGETS, toy_data
+
+ORDER = ("valence", "arousal", "dominance")
+TOLERANCE = 0.02
+
+
+def fitted(name: str, data) -> Fit:
+    (fit,) = get_system(name).fit([Replicate(data, {}, 0)], device="cpu", report=lambda done, total: None)
+    return fit
+
+
+def floor(corpus: Corpus, name: str) -> list[float]:
+    """Test CCC per target of the system `name`, as a study would get it."""
+    view = corpus.default_view(AS_PUBLISHED)
+    task = Task(corpus, TaskSpec(corpus.manifest.fingerprint, view, ORDER, "ccc", AS_PUBLISHED, 1.0))
+    fit = fitted(name, task.fit_data(0))
+    test = task.parts(0)[-1]
+    assert test.name == "test"
+    return ccc_columns(test.targets, fit.predict(test.inputs)).tolist()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Path:
+    folder = Path(__file__).parents[2].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the open corpora are not beside the project")
+    settle("cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def emobank(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepare_emobank(shared / "emobank", tmp_path_factory.mktemp("floors") / "emobank")
+
+
+@pytest.fixture(scope="module")
+def qcc(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepare_qcc(shared / "qcc_speech_vad", tmp_path_factory.mktemp("floors") / "qcc")
+
+
+@pytest.mark.data
+def test_tfidf_ridge_on_emobank(emobank):
+    """The .454 .214 .150 that were to be reached are exceeded: development data pick a weak penalty."""
+    assert floor(emobank, "tfidf_ridge") == pytest.approx([0.484, 0.242, 0.171], abs=TOLERANCE)
+
+
+@pytest.mark.data
+def test_ridge_on_emobank(emobank):
+    assert floor(emobank, "ridge") == pytest.approx([0.26, 0.17, 0.13], abs=TOLERANCE)
+
+
+@pytest.mark.data
+def test_ridge_on_qcc(qcc):
+    assert floor(qcc, "ridge") == pytest.approx([0.365, 0.594, 0.636], abs=TOLERANCE)
+
+
+@pytest.mark.data
+def test_svr_on_qcc(qcc):
+    assert floor(qcc, "svr") == pytest.approx([0.557, 0.698, 0.746], abs=TOLERANCE)
+
+
+def test_tfidf_ridge_reads_the_text_and_nothing_else():
+    words = {1.0: "dreadful", 2.0: "dull", 3.0: "fair", 4.0: "lovely"}
+    data = toy_data(0)
+    g = np.random.default_rng(0)
+    y = g.choice(list(words), len(data.train.array))
+    text = np.array([f"a {words[value]} day number{i % 5}" for i, value in enumerate(y)], object)
+    noise = g.standard_normal(data.train.array.shape).astype(np.float32)
+
+    def with_text(inputs):
+        return replace(inputs, array=noise, text=text[inputs.rows])
+
+    def labels(rows):
+        return np.stack([y[rows], -y[rows], 2 * y[rows]], axis=1)
+
+    known = labels(data.train.rows[data.labelled])
+    fit = fitted(
+        "tfidf_ridge",
+        replace(
+            data,
+            train=with_text(data.train),
+            development=with_text(data.development),
+            y_labelled=known,
+            y_development=labels(data.development.rows),
+            target_mean=known.mean(axis=0),
+            target_std=known.std(axis=0),
+        ),
+    )
+    predicted = fit.predict(with_text(data.development))
+    assert fit.status == "complete"
+    assert fit.epochs == dict.fromkeys(TARGETS, 0)
+    assert predicted.shape == (len(data.development), 3)
+    assert (ccc_columns(labels(data.development.rows), predicted) > 0.98).all()
