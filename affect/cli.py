@@ -67,7 +67,7 @@ def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     from affect.command import write_report
-    from affect.engine.evidence import evidence
+    from affect.engine.evidence import evidence, outdated
     from affect.engine.files import check_folder
     from affect.engine.store import Store
 
@@ -78,6 +78,8 @@ def _report(args: argparse.Namespace) -> None:
         raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
     resolved = store.load_request(args.corpus or (corpora[0] if corpora else ""))
     folder = write_report(resolved, evidence(resolved, store), Path(args.reports), stdout())
+    for sentence in outdated(resolved, store):
+        print(sentence)
     print(f"Report: {folder}")
 
 

@@ -266,7 +266,11 @@ def _verdict(summary: Summary, store: Store, folder: Path, console: Console) -> 
     say = f"{settled} trials in {store.folder}, {summary.trained} of them new ({duration(summary.seconds)})."
     console.print(say, highlight=False, markup=False)
     for trial, message in summary.failed:
-        line = f"failed: {trial.system}, labels {trial.task.label_fraction:g}, seed {trial.seed}: {message}"
+        place = f"{trial.system}, labels {trial.task.label_fraction:g}, seed {trial.seed}"
+        console.print(f"failed: {place} (trial {trial.id[:12]}): {message}", highlight=False, markup=False)
+    for (system, fraction, target), trials in summary.blocked.items():
+        names = ", ".join(trial.id[:12] for trial in trials)
+        line = f"blocked: {system}, labels {fraction:g}, {target}: no candidate is chosen while these fail: {names}"
         console.print(line, highlight=False, markup=False)
     console.print(f"Report: {folder}", highlight=False, markup=False)
     if summary.failed:

@@ -42,6 +42,25 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     }
 
 
+def outdated(resolved: Resolved, store: Store) -> list[str]:
+    """A sentence for each system of which numbers are missing while results of another version of it are there."""
+    rows = store.rows()
+    rows = rows[rows["corpus"] == resolved.corpus.name]
+    found: dict[str, list[int]] = {}
+    for row in resolved.rows:
+        versions = rows.loc[rows["system"] == row.system, "system_version"].unique().tolist()
+        found[row.system] = sorted(set(versions) - {get_system(row.system).version})
+    if not any(found.values()):
+        return []
+    lacking = {trial.system for trial in plan(resolved, rows).pending}
+    return [
+        f"{system}: there are results of version {', '.join(map(str, versions))}, which are not shown; "
+        f"it is at version {get_system(system).version} now. Run the study again."
+        for system, versions in found.items()
+        if versions and system in lacking
+    ]
+
+
 def _options(resolved: Resolved, wanted: Plan) -> dict[tuple[str, str], int]:
     """(System, target) → how many distinct candidates score the target."""
     planned = {system for system, _, _ in wanted.finals}

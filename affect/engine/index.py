@@ -17,7 +17,7 @@ WORTH = 256
 """Files that it takes before an index is written."""
 
 COLUMNS = (
-    *("trial", "pack", "corpus", "system", "label_fraction", "seed"),
+    *("trial", "pack", "corpus", "system", "system_version", "label_fraction", "seed"),
     *("partition", "target", "value", "n", "epoch", "status"),
 )
 STAMP = ["file", "size", "time"]
@@ -35,6 +35,7 @@ def read(folder: Path, current: pd.DataFrame) -> pd.DataFrame:
     """Indexed rows of files that are as they were when indexed; no rows where there is no index."""
     try:
         rows = pq.read_table(folder / NAME, page_checksum_verification=True).to_pandas(strings_to_categorical=True)
+        rows = rows[[*COLUMNS, *STAMP]]  # An index of another version of this module may lack some.
         known = rows[STAMP].drop_duplicates()
     except (OSError, KeyError, pa.ArrowException):
         return pd.DataFrame({name: [] for name in (*COLUMNS, *STAMP)}).astype(_STAMP_TYPES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 from affect.errors import UserError
 
@@ -18,7 +19,7 @@ def prepare(address: str | None) -> None:
     else it replaces loopback by a routable address, which also keeps it from joining a Ray that was started like
     that. An address at which nothing listens is refused here: Ray itself would try for many minutes.
     """
-    if address is None or _loopback_only(address):
+    if (address is None or _loopback_only(address)) and "ray" not in sys.modules:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 

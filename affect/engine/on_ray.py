@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -75,8 +74,7 @@ class OnRay:
         self._arrived: list[Outcome] = []
         self._stillborn = 0
         self._started_ray = False
-        if "ray" not in sys.modules:
-            loopback.prepare(self._address)
+        loopback.prepare(self._address)
 
     def start(self, place: Workplace, beat: Beat) -> None:
         import ray
@@ -230,7 +228,7 @@ class OnRay:
             return
         for worker in [*self._idle, *self._starting.values(), *(worker for worker, _ in self._running.values())]:
             ray.kill(worker)
-        self._idle, self._starting, self._running = [], {}, {}
+        self._idle, self._starting, self._running, self._arrived = [], {}, {}, []
         if self._started_ray:
             ray.shutdown()
             self._started_ray = False

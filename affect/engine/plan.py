@@ -37,6 +37,8 @@ class Plan:
     """Key → its trials, one per seed, once it is known which candidate they refit."""
     expected: Mapping[Key, tuple[int, ...]]
     """Key → the seeds that the finished study has."""
+    awaited: Mapping[Key, tuple[Trial, ...]]
+    """Key whose choice is open → the trials that it waits for."""
     later: tuple[tuple[Trial, int], ...]
     """(A candidate of an undecided choice, how many more trials follow from that choice at most)."""
     notes: tuple[str, ...]
@@ -70,6 +72,7 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
     trials: dict[str, Trial] = {}
     finals: dict[Key, tuple[Trial, ...]] = {}
     expected: dict[Key, tuple[int, ...]] = {}
+    awaited: dict[Key, tuple[Trial, ...]] = {}
     later: list[tuple[Trial, int]] = []
     notes: list[str] = []
     for row in resolved.rows:
@@ -96,6 +99,7 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
                         trials.update((trial.id, trial) for trial in group)
                     chosen = known.best(options, compared, target)
                     if chosen is None:
+                        awaited[key] = tuple(t for group in compared for t in group if t.id not in known.settled)
                         if len(seeds) > len(first):
                             later.append((compared[0][0], len(seeds) - len(first)))
                         continue
@@ -108,6 +112,7 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
         pending,
         MappingProxyType(finals),
         MappingProxyType(expected),
+        MappingProxyType(awaited),
         tuple(later),
         tuple(notes),
     )

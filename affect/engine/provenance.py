@@ -9,6 +9,7 @@ from pathlib import Path
 
 PACKAGES = ("affect", "torch", "ray", "numpy", "numba", "pandas", "pyarrow", "scikit-learn", "scipy")
 
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("affect", "search_spaces", "studies")
 """Folders in which a file that git does not know may change results; notes beside them do not."""
 
@@ -21,11 +22,11 @@ class Provenance:
     git_dirty: bool | None
 
 
-def provenance() -> Provenance:
+def provenance(source: Path = ROOT) -> Provenance:
     """Provenance of the running source. Taken by the driver alone: workers may run in copies without `.git`."""
-    commit = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
-    added = _git("ls-files", "--others", "--exclude-standard", "--", *SOURCES) if commit else None
+    commit = _git(source, "rev-parse", "HEAD")
+    status = _git(source, "status", "--porcelain", "--untracked-files=no") if commit else None
+    added = _git(source, "ls-files", "--others", "--exclude-standard", "--", *SOURCES) if commit else None
     return Provenance(
         packages=", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))),
         git_commit=commit,
@@ -40,8 +41,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
-    source = Path(__file__).resolve().parents[2]
+def _git(source: Path, *arguments: str) -> str | None:
     # A package installed into some other project's environment is not described by that project's commit.
     if not (source / ".git").exists():
         return None

@@ -12,7 +12,7 @@ import pandas as pd
 
 from affect.engine.executors import TRIES, Executor, Failure, Interrupted, Outcome
 from affect.engine.packs import Group, Grouping, Measure, Pack, partition
-from affect.engine.plan import Plan, plan, task_facts
+from affect.engine.plan import Key, Plan, plan, task_facts
 from affect.engine.progress import Display, State
 from affect.engine.store import Store, open_packs
 from affect.engine.work import Probe, Workplace, failed_result
@@ -39,6 +39,13 @@ class Summary:
     @property
     def left(self) -> int:
         return len(self.plan.pending) + self.plan.waiting - len(self.failed)
+
+    @property
+    def blocked(self) -> dict[Key, tuple[Trial, ...]]:
+        """Key whose choice is open → the failed trials among those that it waits for."""
+        failed = {trial.id for trial, _ in self.failed}
+        found = {key: tuple(t for t in trials if t.id in failed) for key, trials in self.plan.awaited.items()}
+        return {key: trials for key, trials in found.items() if trials}
 
     def followed_by(self, more: Summary) -> Summary:
         """Both runs as one."""

@@ -45,28 +45,29 @@ def array() -> np.ndarray:
     return toy_array()
 
 
+def write_toy(folder: Path, **changes: Any) -> Corpus:
+    """Write the toy corpus to `folder`, with any argument of `write_corpus` replaced."""
+    given: dict[str, Any] = {
+        "name": "toy",
+        "title": "A toy",
+        "banner": "toy: twelve rows",
+        "synthetic": True,
+        "source": "tests",
+        "licence": "none",
+        "samples": toy_samples(),
+        "targets": {"arousal": TargetInfo(1, 5), "valence": TargetInfo(1, 5)},
+        "groups": "speaker",
+        "protocols": {"as_published": "partition", "leak_free": "partition"},
+        "views": {"hld": array_view(toy_array(), "toy columns", file="hld.npy")},
+        **changes,
+    }
+    return write_corpus(folder, **given)
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write the toy corpus to `tmp_path / "toy"`, with any argument of `write_corpus` replaced."""
-
-    def call(folder: Path | None = None, **changes: Any) -> Corpus:
-        given: dict[str, Any] = {
-            "name": "toy",
-            "title": "A toy",
-            "banner": "toy: twelve rows",
-            "synthetic": True,
-            "source": "tests",
-            "licence": "none",
-            "samples": toy_samples(),
-            "targets": {"arousal": TargetInfo(1, 5), "valence": TargetInfo(1, 5)},
-            "groups": "speaker",
-            "protocols": {"as_published": "partition", "leak_free": "partition"},
-            "views": {"hld": array_view(toy_array(), "toy columns", file="hld.npy")},
-            **changes,
-        }
-        return write_corpus(folder or tmp_path / "toy", **given)
-
-    return call
+    """`write_toy`, to `tmp_path / "toy"` where no folder is given."""
+    return lambda folder=None, **changes: write_toy(folder or tmp_path / "toy", **changes)
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from affect.data.corpus import TargetInfo, open_corpus
 from affect.data.manifest import MANIFEST
 from affect.data.writer import ViewSource, array_view
 from affect.errors import UserError
+from tests.data.conftest import toy_array, write_toy
 
 
 def blocks_of(array: np.ndarray, *sizes: int) -> ViewSource:
@@ -236,19 +239,25 @@ def test_place_that_cannot_be_written(write, tmp_path):
         write(tmp_path / "file" / "toy")
 
 
-def _killed(write, folder: Path, array: np.ndarray) -> None:
+def killed(function: Callable[[Path], None], folder: Path) -> None:
+    """Call a function of this module, which kills its process, in a new interpreter: a fork of this one would take
+    over the locks of its threads."""
+    code = f"import pathlib, sys; from {__name__} import {function.__name__} as f; f(pathlib.Path(sys.argv[1]))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def _killed_in_the_middle(folder: Path) -> None:
     def half():
-        yield array[:6]
+        yield toy_array()[:6]
         os.kill(os.getpid(), signal.SIGKILL)
 
-    write(folder, views={"hld": ViewSource((12, 4), half, "x")})
+    write_toy(folder, views={"hld": ViewSource((12, 4), half, "x")})
 
 
-def test_a_killed_writer_leaves_no_half_corpus(write, array, tmp_path):
-    process = multiprocessing.get_context("fork").Process(target=_killed, args=(write, tmp_path / "toy", array))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+def test_a_killed_writer_leaves_no_half_corpus(write, tmp_path):
+    killed(_killed_in_the_middle, tmp_path / "toy")
     assert not (tmp_path / "toy").exists()
     assert len(list(tmp_path.iterdir())) == 1
     write()
@@ -256,7 +265,7 @@ def test_a_killed_writer_leaves_no_half_corpus(write, array, tmp_path):
     assert (tmp_path / "toy" / MANIFEST).is_file()
 
 
-def _killed_in_between(write, folder: Path) -> None:
+def _killed_in_between(folder: Path) -> None:
     """Overwrite `folder`; die when the old corpus has been moved aside and the new one has not its name yet."""
     rename = Path.rename
 
@@ -267,16 +276,13 @@ def _killed_in_between(write, folder: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "rename", deadly)
-        write(folder, name="new", overwrite=True)
+        write_toy(folder, name="new", overwrite=True)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_writer_killed_while_replacing_loses_nothing(write, tmp_path, overwrite):
     folder = write().folder
-    process = multiprocessing.get_context("fork").Process(target=_killed_in_between, args=(write, folder))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    killed(_killed_in_between, folder)
     assert not folder.exists()
     assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == [".toy.partial", ".toy.replaced"]
     if overwrite:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +19,7 @@ from affect.command import main
 from affect.data.corpus import Corpus
 from affect.engine.store import Store
 from affect.study import Row
+from tests.engine import engine_fakes
 from tests.engine.helpers import GRID, ROOT, another_run, environment, make_study
 
 ROWS = (Row("other"), Row("toy", GRID), Row("fixed", floor=True), Row("text", floor=True))
@@ -215,7 +218,36 @@ def test_a_run_ends_with_its_table_and_is_repeatable(
 
 def test_failed_trials_are_told_by_the_exit_status(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--set", "fault=error", "--systems", "other") == 1
-    assert "failed: other, labels 1, seed 0: ArithmeticError" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert re.search(r"failed: other, labels 1, seed 0 \(trial \w{12}\): ArithmeticError", shown)
+    assert "blocked:" not in shown, "where there is nothing to choose"
+
+
+def test_choices_that_failed_trials_block_are_named(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--set", "fault=error", "--systems", "toy") == 1
+    shown = capsys.readouterr().out
+    failed = re.findall(r"failed: toy, labels 1, seed 0 \(trial (\w{12})\)", shown)
+    blocked = re.findall(r"blocked: toy, labels 1, (\w+): no candidate is chosen while these fail: (.*)", shown)
+    assert [target for target, _ in blocked] == ["arousal", "valence", "dominance"]
+    assert {name for _, names in blocked for name in names.split(", ")} == set(failed)
+    assert len(failed) == 6
+
+
+def test_results_of_another_version_are_named(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("--systems", "other", "fixed") == 0
+    report = ["report", "results/trial_study"]
+    sentence = "other: there are results of version 1, which are not shown; it is at version 2 now."
+    raised = tuple(replace(s, version=2) if s.name == "other" else s for s in engine_fakes.SYSTEMS)
+    for systems, told in ((engine_fakes.SYSTEMS, False), (raised, True)):
+        monkeypatch.setattr(engine_fakes, "SYSTEMS", systems)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(report)
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        assert (sentence in shown) == told
+        assert "fixed: there are" not in shown
 
 
 def test_results_can_be_listed_and_exported(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
