@@ -116,8 +116,10 @@ class LadderSystem:
         return int(settings["epochs"]) * training.batches_per_epoch(rows, int(settings["batch_size"]))
 
     def network(self, settings: Settings, facts: Facts) -> Network:
-        build = ladder_network if self.ladder else dense_network
-        return build(facts.width, int(settings["width"]), len(facts.targets), self.unlabelled, settings.get("schedule"))
+        sizes = (facts.width, int(settings["width"]), len(facts.targets))
+        if not self.ladder:
+            return dense_network(*sizes)
+        return ladder_network(*sizes, self.unlabelled, settings.get("schedule"))
 
     def scalars(self, settings: Settings, targets: Sequence[str]) -> Scalars:
         """What may differ within a pack, as numbers; `weights` has one per target."""
@@ -164,7 +166,7 @@ def _keep(uniform: Tensor, p: Tensor) -> Tensor:
     return torch.ge(uniform, p, out=uniform).mul_(1 / (1 - p))
 
 
-def dense_network(width: int, hidden: int, targets: int, unlabelled: bool, schedule: Any) -> Network:
+def dense_network(width: int, hidden: int, targets: int) -> Network:
     """The baselines: ReLU layers with dropout before each (Section IV-D), CCC loss."""
     layout = Layout(
         {"w1": (width, hidden), "b1": (1, hidden), "w2": (hidden, hidden), "b2": (1, hidden)}

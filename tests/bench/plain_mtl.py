@@ -24,7 +24,7 @@ def plain_mtl(data: FitData, seed: int, epochs: int = 100, lr: float = 5e-4, hid
         *(nn.Linear(data.train.width, hidden), nn.ReLU(), nn.Dropout(0.5)),
         *(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, len(data.targets))),
     )
-    start = dense_network(data.train.width, hidden, len(data.targets), False, None).initial(seed)
+    start = dense_network(data.train.width, hidden, len(data.targets)).initial(seed)
     layers = [module for module in net if isinstance(module, nn.Linear)]
     with torch.no_grad():
         for layer, weight, bias in zip(layers, ("w1", "w2", "head"), ("b1", "b2", "head_bias"), strict=True):

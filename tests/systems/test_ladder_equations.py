@@ -143,7 +143,7 @@ def test_layer_functions_pass_gradcheck_with_every_output_used():
 
 
 def test_dense_network_equals_the_transcription():
-    network = dense_network(D, H, T, False, None)
+    network = dense_network(D, H, T)
     p, s = _parameters(network.layout), _scalars()
     batch = _batch(0, (), (D, H))
     got = network.updates[0].loss(p, {"labelled": _copy(batch)}, s)
