@@ -43,7 +43,7 @@ STUDY = Study(
     settings={
         "podcast-twin-demo": {"learning_rate": 2e-3, "epochs": 20},
         "qcc": {"learning_rate": 2e-3, "dropout_input": 0.0, "dropout_hidden": 0.5},
-        "emobank": {"learning_rate": 1e-3},
+        "emobank": {"learning_rate": 4e-3},
     },
     notes=(
         "The ladders' weights start with variance 1/fan_in, as in the reference ladder network; those of STL and MTL as "
