@@ -26,7 +26,7 @@ _HEAD = [
     ("value", pa.float64()),
     ("n", pa.int32()),  # scored rows of the partition
     ("epoch", pa.int32()),  # kept epoch
-    ("status", pa.string()),  # complete, diverged, failed
+    ("status", pa.string()),  # complete, diverged, failed, stopped
     ("message", pa.string()),
     ("pack", pa.string()),
     ("pack_size", pa.int32()),
@@ -35,6 +35,8 @@ _HEAD = [
     ("packages", pa.string()),  # "torch 2.13.0, ..."
     ("git_commit", pa.string()),
     ("git_dirty", pa.bool_()),
+    ("search", pa.string()),  # name of the search that suggested the settings, if one did
+    ("suggestion", pa.int32()),  # and the number of the suggestion in it
 ]
 
 CURVES = pa.schema(
@@ -62,7 +64,7 @@ PREDICTIONS = pa.schema(
 )
 
 SETTLED = ("complete", "diverged")
-"""Statuses that satisfy a plan. A failed trial is run again."""
+"""Statuses that satisfy a plan. A failed trial is run again, and so is one that a search stopped early."""
 
 
 def trials_schema(hyperparameters: Sequence[tuple[str, float | int | str]]) -> pa.Schema:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -30,6 +31,50 @@ class Row:
     candidates: tuple[Settings, ...] = ({},)
     floor: bool = False
     """Reference rows (ridge, SVR): shown below a rule, outside every family of comparisons."""
+    factors: Mapping[str, float | int | str] = field(default_factory=dict)
+    """What sets this row apart from others of the same system in a grid (`{"λ": 0.1}`); figures have them as axes."""
+    label: str = ""
+    """The row's name where neither the system's nor its factors tell it."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it: distinct within a study."""
+        if self.label or not self.factors:
+            return self.label or self.system
+        return f"{self.system}, " + ", ".join(
+            f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}" for name, value in self.factors.items()
+        )
+
+
+def grid(system: str, settings: Callable[..., Settings], **factors: Sequence[float | int | str]) -> tuple[Row, ...]:
+    """A row for every combination of `factors`, in which `settings(**combination)` is set.
+
+    `grid("MTL", lambda rate: {"learning_rate": rate}, rate=(1e-4, 1e-3))` has two rows.
+    """
+    combinations = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+    return tuple(Row(system, (settings(**values),), factors=values) for values in combinations)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search of one system's settings: Optuna suggests, development data judge.
+
+    A suggestion is trained on every search seed. At each rung it goes on only if it is among the best
+    1/`reduction` of all suggestions that have come so far (ASHA); the last rung is the system's own number of epochs.
+    The best `refits` of those that went all the way are refitted on `refit_seeds` fresh seeds, beside the hand-set
+    configuration.
+    """
+
+    system: str
+    space: Callable[[Any], Settings] | None
+    """Define-by-run: an `optuna.Trial` → the settings it suggests. Not needed to report."""
+    rungs: tuple[int, ...] = (10, 30)
+    """Epochs after which suggestions are compared; none: every suggestion goes all the way."""
+    reduction: int = 3
+    refits: int = 5
+    refit_seeds: int = 5
+    control: bool = False
+    """Whether a second search that stops nothing follows, for as many optimiser steps as the first took."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +120,10 @@ class Figure:
     source: str
     published: str | None = None
     """File in reports/published with the published relative gains, for the kind `mean_bars`."""
+    system: str = ""
+    """For the kinds `factor_curve` and `heat_map`: the system whose grid rows are drawn."""
+    factors: tuple[str, ...] = ()
+    """Its factors, one for a curve, two for a heat map; rows with other factors are not in the figure."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +170,7 @@ class Study:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     claims: tuple[Claim, ...] = ()
+    searches: tuple[Search, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader of the numbers must know of the method: sentences printed under "What was run"."""
 
@@ -228,9 +278,14 @@ class Resolved:
     overrides: Settings
     """`--set` over the study's settings for this corpus."""
     device: str
+    first_seed: int = 0
+
+    @property
+    def seed_range(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def family(self, baseline: str) -> tuple[str, ...]:
-        """The systems whose comparisons with `baseline`, on every target, are one family: all that the study declares
+        """The rows whose comparisons with `baseline`, on every target, are one family: all that the study declares
         at this scale, floors aside, run or not. To run fewer must not make a mark cheaper."""
-        declared = (row.system for row in (*self.study.scales[self.scale].rows, *self.rows) if not row.floor)
-        return tuple(system for system in dict.fromkeys(declared) if system != baseline)
+        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if not row.floor)
+        return tuple(name for name in dict.fromkeys(declared) if name != baseline)

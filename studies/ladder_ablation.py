@@ -39,11 +39,12 @@ STUDY = Study(
         "demo": Scale(corpus="podcast-twin-demo", rows=rows(parts=3), seeds=9),
         "full": Scale(corpus="podcast-twin", rows=rows(parts=10), seeds=10),
     },
-    # Chosen on development data, alike for every system; the paper's 5e-5 is meant for 6373 features.
+    # Chosen on development data, alike for every system; the paper's 5e-5 is meant for 6373 features. EmoBank's
+    # development values stop rising within 50 epochs (at most .001 is gained in 100).
     settings={
         "podcast-twin-demo": {"learning_rate": 2e-3, "epochs": 20},
         "qcc": {"learning_rate": 2e-3, "dropout_input": 0.0, "dropout_hidden": 0.5},
-        "emobank": {"learning_rate": 4e-3},
+        "emobank": {"learning_rate": 4e-3, "epochs": 50},
     },
     notes=(
         "The ladders' weights start with variance 1/fan_in, as in the reference ladder network; those of STL and MTL as "

@@ -62,12 +62,12 @@ def outdated(resolved: Resolved, store: Store) -> list[str]:
 
 
 def _options(resolved: Resolved, wanted: Plan) -> dict[tuple[str, str], int]:
-    """(System, target) → how many distinct candidates score the target."""
+    """(Row, target) → how many distinct candidates score the target."""
     planned = {system for system, _, _ in wanted.finals}
     return {
-        (row.system, target): sum(target in candidate.targets for candidate in candidates)
+        (row.name, target): sum(target in candidate.targets for candidate in candidates)
         for row in resolved.rows
-        if row.system in planned
+        if row.name in planned
         for candidates in [candidates_of(get_system(row.system), row, resolved)]
         for target in resolved.study.targets
     }

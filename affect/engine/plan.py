@@ -20,7 +20,7 @@ from affect.systems import get_system
 from affect.systems.base import Facts, System, resolve_settings
 
 Key = tuple[str, float, str]
-"""System, label fraction, target: one number of a table per seed and partition."""
+"""Name of a row, label fraction, target: one number of a table per seed and partition."""
 
 DEVELOPMENT = "development"
 
@@ -78,18 +78,18 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
     for row in resolved.rows:
         system = get_system(row.system)
         if system.needs_text and not resolved.corpus.has_text:
-            notes.append(f"{row.system} is left out: it fits on text, and {resolved.corpus.name} has none.")
+            notes.append(f"{row.name} is left out: it fits on text, and {resolved.corpus.name} has none.")
             continue
         candidates = candidates_of(system, row, resolved)
         for fraction in resolved.label_fractions:
-            seeds = tuple(range(resolved.seeds if system.seeded or fraction < 1 else 1))
+            seeds = tuple(resolved.seed_range if system.seeded or fraction < 1 else resolved.seed_range[:1])
             cells = _Cells(system, resolved, fraction)
             for target in resolved.study.targets:
                 options = [c for c in candidates if target in c.targets]
                 if not options:
-                    notes.append(f"{row.system} has no candidate that scores {target}.")
+                    notes.append(f"{row.name} has no candidate that scores {target}.")
                     continue
-                key = (row.system, fraction, target)
+                key = (row.name, fraction, target)
                 expected[key] = seeds
                 chosen: Candidate | None = options[0]
                 if len(options) > 1:

@@ -39,17 +39,17 @@ def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:
         table.add_column(name, justify="left" if name == "system" else "right", no_wrap=True)
     packs = partition(wanted.pending, sizes.group_of, sizes, slots)
     total = 0.0
-    for row in resolved.rows:
+    for system in dict.fromkeys(row.system for row in resolved.rows):
         for fraction in resolved.label_fractions:
-            mine = [t for t in wanted.trials if (t.system, t.task.label_fraction) == (row.system, fraction)]
-            own = [p for p in packs if (p.trials[0].system, p.trials[0].task.label_fraction) == (row.system, fraction)]
-            later = [(t, n) for t, n in wanted.later if (t.system, t.task.label_fraction) == (row.system, fraction)]
+            mine = [t for t in wanted.trials if (t.system, t.task.label_fraction) == (system, fraction)]
+            own = [p for p in packs if (p.trials[0].system, p.trials[0].task.label_fraction) == (system, fraction)]
+            later = [(t, n) for t, n in wanted.later if (t.system, t.task.label_fraction) == (system, fraction)]
             to_run = sum(len(pack.trials) for pack in own)
             seconds = sum(pack.seconds for pack in own)
             seconds += sum(sizes(sizes.group_of(trial)).seconds * count for trial, count in later)
             total += seconds
             table.add_row(
-                row.system,
+                system,
                 f"{fraction:.4g}",
                 str(len({trial.cell for trial in mine})),
                 str(len(mine)),
@@ -70,7 +70,7 @@ def resolution(resolved: Resolved) -> list[str]:
     seeds, study = resolved.seeds, resolved.study
     smallest = smallest_p(seeds)
     lines = [f"With {_count(seeds, 'seed')} the smallest one-sided p of a paired test is {smallest:.2g}."]
-    compared = [row.system for row in resolved.rows if not row.floor]
+    compared = [row.name for row in resolved.rows if not row.floor]
     for baseline in study.baselines:
         if baseline not in compared:
             lines.append(f"No comparison with {baseline}, which is not among the systems.")

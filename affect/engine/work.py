@@ -21,7 +21,7 @@ from affect.errors import UserError
 from affect.stats.concordance import ccc
 from affect.study import Settings, TaskSpec, Trial
 from affect.systems import get_system
-from affect.systems.base import Facts, Fit, Replicate, Report
+from affect.systems.base import Facts, Fit, Replicate, Report, fit_pack
 from affect.systems.process import settle
 
 PREDICTED = ("development", "test")
@@ -88,13 +88,29 @@ def run_pack(pack: Pack, place: Workplace, report: Report) -> PackResult:
     task = open_task(place.corpus_folder, first.task)
     data = {seed: task.fit_data(seed) for seed in {trial.seed for trial in pack.trials}}
     replicates = [Replicate(data[trial.seed], trial.settings, trial.seed) for trial in pack.trials]
-    fits = get_system(first.system).fit(replicates, device=first.device, report=report)
-    parts = {seed: task.parts(seed) for seed in data}
+    fits = fit_pack(get_system(first.system), replicates, device=first.device, report=report)
+    return result_of(pack, place, task, fits, started)
+
+
+def result_of(
+    pack: Pack,
+    place: Workplace,
+    task: Task,
+    fits: Sequence[Fit],
+    started: float,
+    search: str | None = None,
+    suggestions: Sequence[int] | None = None,
+) -> PackResult:
+    """Evaluate the fits of `pack` (one per trial, begun at `started` on the performance counter) and lay them out.
+
+    `search` and `suggestions` (one number per trial) say where trials of a search come from.
+    """
+    parts = {seed: task.parts(seed) for seed in {trial.seed for trial in pack.trials}}
     scores = [_Score(trial, fit, parts[trial.seed]) for trial, fit in zip(pack.trials, fits, strict=True)]
     seconds = time.perf_counter() - started
     return PackResult(
-        trials=_trials_table(pack, place, [score.rows for score in scores], seconds),
-        curves=_curves_table(first.task.metric, pack.trials, fits),
+        trials=_trials_table(pack, place, [score.rows for score in scores], seconds, search, suggestions),
+        curves=_curves_table(task.spec.metric, pack.trials, fits),
         predictions=pa.concat_tables([score.predictions for score in scores]).unify_dictionaries(),
     )
 
@@ -125,11 +141,30 @@ def _scored(trial: Trial) -> tuple[str, ...]:
     return tuple(get_system(trial.system).scored_targets(trial.settings, trial.task.targets))
 
 
+def _best_of(fit: Fit) -> dict[str, float]:
+    """Target → the highest development value of a fit's curves."""
+    best: dict[str, float] = {}
+    for _, partition, target, value in fit.curves:
+        if partition == "development":
+            best[target] = max(value, best.get(target, -math.inf))
+    return best
+
+
 class _Score:
     """One fit evaluated on every partition, for the targets that it was fitted for."""
 
     def __init__(self, trial: Trial, fit: Fit, parts: Sequence[Part]) -> None:
         self.rows: list[_ScoreRow] = []
+        if fit.status == "stopped":
+            # Nothing of it was kept but its curves: the best development value is all there is to say, test is not opened.
+            best = _best_of(fit)
+            n = next(len(part.ids) for part in parts if part.name == "development")
+            self.rows = [
+                ("development", target, best[target], n, fit.epochs.get(target), fit.status, None)
+                for target in _scored(trial)
+                if target in best
+            ]
+            parts = ()
         kept: list[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]] = []
         for part in parts:
             diverged = fit.status == "diverged"
@@ -147,7 +182,14 @@ class _Score:
         self.predictions = _predictions_table(trial.id, kept)
 
 
-def _trials_table(pack: Pack, place: Workplace, scores: Sequence[Sequence[_ScoreRow]], seconds: float) -> pa.Table:
+def _trials_table(
+    pack: Pack,
+    place: Workplace,
+    scores: Sequence[Sequence[_ScoreRow]],
+    seconds: float,
+    search: str | None = None,
+    suggestions: Sequence[int] | None = None,
+) -> pa.Table:
     hyperparameters = {
         name: hp.default
         for system in sorted({trial.system for trial in pack.trials})
@@ -155,7 +197,8 @@ def _trials_table(pack: Pack, place: Workplace, scores: Sequence[Sequence[_Score
     }
     columns = schema.trials_schema(sorted(hyperparameters.items()))
     rows = []
-    for trial, score in zip(pack.trials, scores, strict=True):
+    numbers: Sequence[int | None] = suggestions or [None] * len(pack.trials)
+    for trial, score, number in zip(pack.trials, scores, numbers, strict=True):
         fixed = {
             "trial": trial.id,
             "study": place.study,
@@ -176,6 +219,8 @@ def _trials_table(pack: Pack, place: Workplace, scores: Sequence[Sequence[_Score
             "packages": place.provenance.packages,
             "git_commit": place.provenance.git_commit,
             "git_dirty": place.provenance.git_dirty,
+            "search": search,
+            "suggestion": number,
             **{f"hp_{name}": value for name, value in trial.settings.items()},
         }
         names = ("partition", "target", "value", "n", "epoch", "status", "message")

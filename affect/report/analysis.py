@@ -106,7 +106,7 @@ class Analysis:
 
     @property
     def floors(self) -> frozenset[str]:
-        return frozenset(row.system for row in self.resolved.rows if row.floor)
+        return frozenset(row.name for row in self.resolved.rows if row.floor)
 
     def marks(self, f: int, partition: str, system: str, t: int) -> tuple[str, str]:
         """Symbols earned by a cell: by the paper's Fisher z test, and by the paired test after Holm."""
@@ -124,7 +124,7 @@ class Analysis:
 def analyse(evidence: Evidence) -> Analysis:
     """Compare every system with every declared baseline that was run, per label fraction and partition."""
     cube = build_cube(evidence)
-    floors = {row.system for row in evidence.resolved.rows if row.floor}
+    floors = {row.name for row in evidence.resolved.rows if row.floor}
     contenders = [system for system in cube.systems if system not in floors]
     keys = [
         (f, partition, baseline)

@@ -43,7 +43,7 @@ def chosen_settings(analysis: Analysis) -> dict[str, list[str]]:
     resolved, choosers = analysis.resolved, options(analysis)
     chosen = {}
     for row in resolved.rows:
-        if row.system in choosers:
+        if row.name in choosers:
             names = dict.fromkeys(name for candidate in row.candidates for name in candidate)
-            chosen[row.system] = [name for name in names if name not in resolved.overrides]
+            chosen[row.name] = [name for name in names if name not in resolved.overrides]
     return chosen

@@ -24,7 +24,7 @@ class Cube:
 
     fractions: tuple[float, ...]
     systems: tuple[str, ...]
-    """In the study's order, floors last."""
+    """Names of rows in the study's order, floors last."""
     targets: tuple[str, ...]
     seeds: NDArray[np.int64]
     values: Floats
@@ -60,7 +60,7 @@ def build_cube(evidence: Evidence) -> Cube:
     ordered = sorted(resolved.rows, key=lambda row: row.floor)
     axes: tuple[Sequence[Any], ...] = (
         resolved.label_fractions,
-        [row.system for row in ordered],
+        [row.name for row in ordered],
         resolved.study.targets,
     )
     seeds = np.union1d(values["seed"].to_numpy(np.int64), expected["seed"].to_numpy(np.int64))
@@ -86,7 +86,7 @@ def build_cube(evidence: Evidence) -> Cube:
     there[tuple(wanted[:, (wanted >= 0).all(axis=0)])] = True
     return Cube(
         fractions=tuple(resolved.label_fractions),
-        systems=tuple(row.system for row in ordered),
+        systems=tuple(row.name for row in ordered),
         targets=tuple(resolved.study.targets),
         seeds=seeds,
         values=cube,

@@ -166,7 +166,7 @@ def _seeds(analysis: Analysis, f: int) -> list[str]:
 def _optimism(analysis: Analysis) -> str:
     """What choosing on development data does to development values, beyond the choice of epochs that all rows share."""
     resolved = analysis.resolved
-    seeds, several = numbers.seeds(range(resolved.selection_seeds)), resolved.selection_seeds > 1
+    seeds, several = numbers.seeds(resolved.seed_range[: resolved.selection_seeds]), resolved.selection_seeds > 1
     return (
         f"Development values are optimistic where development data chose settings (candidates per target): "
         f"{options_in_words(analysis)}. The choice fell on seed{'s' if several else ''} {seeds}, and the chosen fits of "

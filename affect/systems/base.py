@@ -8,13 +8,14 @@ computation, estimators one after another.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from affect.data.task import FitData, Inputs
 from affect.errors import UserError
+from affect.stats.concordance import ccc
 from affect.study import Settings
 
 Report = Callable[[int, int], None]
@@ -77,13 +78,65 @@ class Fit:
     """A finished fit of one replicate."""
 
     status: str
-    """`complete` or `diverged`."""
+    """`complete`, `diverged`, or `stopped` before its last epoch."""
     predict: Callable[[Inputs], np.ndarray]
     """n samples → predictions [n, T] in the targets' own units; column t from the snapshot kept for target t."""
     epochs: Mapping[str, int] = field(default_factory=dict)
     """Target → kept epoch (1-based; 0 where nothing was chosen)."""
     curves: Sequence[tuple[int, str, str, float]] = ()
     """(epoch, partition, target, value of the task's metric)."""
+
+
+class Fitting(Protocol):
+    """A pack in training. Replicates are numbered as they were given, whatever becomes of them."""
+
+    epochs: int
+    """Passes that a whole fit takes."""
+    epoch: int
+    """Passes made."""
+
+    def advance(self) -> None:
+        """Make one pass."""
+
+    def best(self) -> np.ndarray:
+        """[K, T] best development value so far; NaN where a target has no weight, and for replicates that diverged."""
+
+    def stop(self, replicates: Sequence[int]) -> None:
+        """Train these no further. The others go on as if these had never been there."""
+
+    def fits(self) -> list[Fit]:
+        """What came of each replicate. A stopped one has no test predictions, only what its curves hold."""
+
+
+class AtOnce:
+    """A pack of fits without epochs; follows `Fitting`. `fit(replicate)` has no say over when it ends."""
+
+    epochs = 1
+
+    def __init__(self, replicates: Sequence[Replicate], fit: Callable[[Replicate], Fit]) -> None:
+        self.epoch = 0
+        self._replicates = replicates
+        self._fit = fit
+        self._stopped: set[int] = set()
+        self._fits: list[Fit] = []
+
+    def advance(self) -> None:
+        self._fits = [self._fit(replicate) for replicate in self._replicates]
+        self.epoch = 1
+
+    def best(self) -> np.ndarray:
+        """The development values of the fits, which have no curve of their own."""
+        values = np.full((len(self._replicates), len(self._replicates[0].data.targets)), np.nan)
+        for row, replicate, fit in zip(values, self._replicates, self._fits, strict=True):
+            if fit.status == "complete":
+                row[:] = ccc(replicate.data.y_development, fit.predict(replicate.data.development))
+        return values
+
+    def stop(self, replicates: Sequence[int]) -> None:
+        self._stopped.update(replicates)
+
+    def fits(self) -> list[Fit]:
+        return [replace(fit, status="stopped") if k in self._stopped else fit for k, fit in enumerate(self._fits)]
 
 
 class System(Protocol):
@@ -136,8 +189,19 @@ class System(Protocol):
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
         """Measure the device: pack size with the best throughput (at most `largest`), seconds per step of a replicate."""
 
-    def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
-        """Fit a pack of one task and structure; entry k belongs to replicate k and does not depend on the others."""
+    def begin(self, replicates: Sequence[Replicate], *, device: str) -> Fitting:
+        """Start a pack of one task and structure. No replicate's result depends on the others."""
+
+
+def fit_pack(
+    system: System, replicates: Sequence[Replicate], *, device: str, report: Report = lambda done, total: None
+) -> list[Fit]:
+    """Train a pack to its last epoch; entry k belongs to replicate k."""
+    fitting = system.begin(replicates, device=device)
+    while fitting.epoch < fitting.epochs:
+        fitting.advance()
+        report(fitting.epoch, fitting.epochs)
+    return fitting.fits()
 
 
 def resolve_settings(system: System, preset: str, *overrides: Settings) -> dict[str, float | int | str]:

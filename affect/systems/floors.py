@@ -11,7 +11,7 @@ import numpy as np
 from affect.data.task import FitData, Inputs
 from affect.stats.concordance import ccc
 from affect.study import Settings
-from affect.systems.base import Facts, Fit, Hyperparameter, Replicate, Report
+from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
 
 ALPHAS = tuple(float(10.0**power) for power in range(-2, 5))
 COSTS = (0.1, 1.0, 10.0)
@@ -51,12 +51,8 @@ class EstimatorSystem:
         quadratic = facts.n_labelled**2 * facts.width * 2e-9
         return 1, 0.5 + (quadratic if self.name == "svr" else 0.0)
 
-    def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
-        fits = []
-        for done, replicate in enumerate(replicates, start=1):
-            fits.append(self._fit(replicate.data))
-            report(done, len(replicates))
-        return fits
+    def begin(self, replicates: Sequence[Replicate], *, device: str) -> Fitting:
+        return AtOnce(replicates, lambda replicate: self._fit(replicate.data))
 
     def _fit(self, data: FitData) -> Fit:
         train = self._features(data.train, data.labelled)

@@ -24,8 +24,8 @@ from torch import Tensor
 from affect.errors import UserError
 from affect.streams import stream
 from affect.study import Settings
-from affect.systems import training
-from affect.systems.base import Facts, Fit, Hyperparameter, Replicate, Report
+from affect.systems import fitting, training
+from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.ladder_layers import COEFFICIENTS, DecoderLayer, EncoderLayer, normalise
 from affect.systems.probe import probe
 from affect.systems.stack import Layout
@@ -132,11 +132,11 @@ class LadderSystem:
         network, scalars = self.network(settings, facts), self.scalars(settings, facts.targets)
         return probe(network, scalars, facts, int(settings["batch_size"]), device, largest)
 
-    def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
+    def begin(self, replicates: Sequence[Replicate], *, device: str) -> Fitting:
         first = replicates[0]
-        facts = training.facts_of(first.data)
+        network = self.network(first.settings, training.facts_of(first.data))
         scalars = [self.scalars(r.settings, r.data.targets) for r in replicates]
-        return training.fit_pack(self.network(first.settings, facts), replicates, scalars, device=device, report=report)
+        return fitting.StackedFitting(network, replicates, scalars, device)
 
 
 DENSE_GAIN, LADDER_GAIN = 1.0, 3.0**0.5
@@ -166,6 +166,20 @@ def _keep(uniform: Tensor, p: Tensor) -> Tensor:
     return torch.ge(uniform, p, out=uniform).mul_(1 / (1 - p))
 
 
+def _forward(p: Mapping[str, Tensor], x: Tensor, drop1: Tensor | None = None, drop2: Tensor | None = None) -> Tensor:
+    """Two ReLU layers and the head: x [K, B, D], dropout factors of the shapes of x and of the first layer → [K, B, T]."""
+    h = x if drop1 is None else x * drop1
+    h = torch.baddbmm(p["b1"], h, p["w1"]).relu_()
+    h = h if drop2 is None else h * drop2
+    h = torch.baddbmm(p["b2"], h, p["w2"]).relu_()
+    return torch.baddbmm(p["head_bias"], h, p["head"])
+
+
+def _predict(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Predictions [K, n, T] for inputs [n, D]."""
+    return _forward(p, x.expand(len(p["w1"]), -1, -1))
+
+
 def dense_network(width: int, hidden: int, targets: int) -> Network:
     """The baselines: ReLU layers with dropout before each (Section IV-D), CCC loss."""
     layout = Layout(
@@ -180,26 +194,16 @@ def dense_network(width: int, hidden: int, targets: int) -> Network:
         }
         return _encoder_parameters(seed, width, hidden, targets, DENSE_GAIN) | biases
 
-    def forward(p: Mapping[str, Tensor], x: Tensor, drop1: Tensor | None, drop2: Tensor | None) -> Tensor:
-        h = x if drop1 is None else x * drop1
-        h = torch.baddbmm(p["b1"], h, p["w1"]).relu_()
-        h = h if drop2 is None else h * drop2
-        h = torch.baddbmm(p["b2"], h, p["w2"]).relu_()
-        return torch.baddbmm(p["head_bias"], h, p["head"])
-
     def loss(p: Mapping[str, Tensor], batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         batch = batches["labelled"]
         masks = [
             _keep(uniform, scalars[name]) if scalars[name].any() else None
             for name, uniform in zip(("dropout_input", "dropout_hidden"), batch.uniform, strict=True)
         ]
-        return concordance_loss(forward(p, batch.x, *masks), batch.y, scalars["weights"])
-
-    def predict(p: Mapping[str, Tensor], calibration: Tensor, x: Tensor) -> Tensor:
-        return forward(p, x.expand(len(p["w1"]), -1, -1), None, None)
+        return concordance_loss(_forward(p, batch.x, *masks), batch.y, scalars["weights"])
 
     update = Update("labelled", ("labelled",), loss, normal=(), uniform=(width, hidden))
-    return Network(layout, initial, (update,), predict)
+    return Network(layout, initial, (update,), lambda p, calibration: p, _predict)
 
 
 def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, schedule: Any) -> Network:
@@ -263,16 +267,18 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
     def joint_loss(p: Mapping[str, Tensor], batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         return labelled_loss(p, batches, scalars) + unlabelled_loss(p, batches, scalars)
 
-    def predict(p: Mapping[str, Tensor], calibration: Tensor, x: Tensor) -> Tensor:
-        """Clean path; batch norm with the statistics of the calibration rows [C, D]."""
-        k, c = len(p["w1"]), len(calibration)
-        h = torch.cat([calibration, x]).expand(k, -1, -1)
+    def freeze(p: Mapping[str, Tensor], calibration: Tensor) -> dict[str, Tensor]:
+        """The clean path with batch-norm statistics of the calibration rows [C, D], as a plain network: γ((hW - μ)/σ + β)
+        is hW' + b'."""
+        frozen = {"head": p["head"], "head_bias": p["head_bias"]}
+        h = calibration.expand(len(p["w1"]), -1, -1)
         for layer in ("1", "2"):
-            pre = torch.bmm(h, p["w" + layer])
-            _, mean, rstd = normalise(pre[:, :c])
-            scale = p["gamma" + layer][:, None]
-            h = (pre - mean).mul_(rstd).add_(p["beta" + layer][:, None]).mul_(scale).relu_()
-        return torch.baddbmm(p["head_bias"], h[:, c:], p["head"])
+            unit, mean, rstd = normalise(torch.bmm(h, p["w" + layer]))
+            scale, shift = p["gamma" + layer][:, None], p["beta" + layer][:, None]
+            h = unit.add_(shift).mul_(scale).relu_()
+            frozen["w" + layer] = p["w" + layer] * (rstd * scale)
+            frozen["b" + layer] = (shift - mean * rstd) * scale
+        return frozen
 
     draws = {"normal": (width, hidden, hidden), "uniform": (width,)}
     labelled = Update("labelled", ("labelled",), labelled_loss, **draws)
@@ -282,7 +288,7 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
         updates = (Update("joint", ("labelled", "unlabelled"), joint_loss, **draws),)
     else:
         updates = (labelled, Update("unlabelled", ("unlabelled",), unlabelled_loss, **draws))
-    return Network(layout, initial, updates, predict)
+    return Network(layout, initial, updates, freeze, _predict)
 
 
 def _system(name: str, description: str) -> LadderSystem:

@@ -12,7 +12,7 @@ from affect.data.task import FitData, Inputs
 from affect.systems.base import Facts
 from affect.systems.training import Network, Scalars, Trainer, batches_per_epoch
 
-SECONDS = 0.25
+SECONDS = 0.15
 """Training time spent on each candidate size."""
 WORTH = 1.03
 """A larger pack must be this much faster per replicate to be chosen: small packs spread better and lose less in a crash."""

@@ -94,6 +94,11 @@ class NAdam:
         denominator = self.second.sqrt().mul_(1 / root).add_(self.epsilon)
         self.flat.sub_((gradient * now).add_(self.first, alpha=ahead).div_(denominator).mul_(rate))
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with these replicates alone; the buffer is a new one."""
+        self.learning_rate = [self.learning_rate[row] for row in rows.tolist()]
+        self.flat, self.first, self.second = (buffer[rows] for buffer in (self.flat, self.first, self.second))
+
     def freeze(self, row: int) -> None:
         """Stop replicate `row`: its parameters and moments become zero and stay so."""
         self.learning_rate[row] = 0.0

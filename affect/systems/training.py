@@ -14,16 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.data.task import FitData, Inputs
+from affect.data.task import FitData
 from affect.streams import stream, torch_stream
-from affect.systems.base import Facts, Fit, Replicate, Report
+from affect.systems.base import Facts
 from affect.systems.stack import Layout, NAdam
-
-SELECTION_ROWS, CALIBRATION_ROWS = 1024, 8192
-"""Training rows (evenly spaced, at most so many) whose clean-path statistics stand for the training set's: in the
-prediction after each epoch, which only selects, and in that of a finished fit."""
-PREDICTION_ROWS = 8192
-"""Rows predicted at a time."""
 
 Parameters = Mapping[str, Tensor]
 Scalars = Mapping[str, float | list[float]]
@@ -67,8 +61,10 @@ class Network:
     """Seed → one replicate's parameters."""
     updates: tuple[Update, ...]
     """The updates of one step, in order."""
-    predict: Callable[[Parameters, Tensor, Tensor], Tensor]
-    """(parameters, calibration rows [C, D], inputs [n, D]) → normalised predictions [K, n, T]."""
+    freeze: Callable[[Parameters, Tensor], Parameters]
+    """(parameters, calibration rows [C, D]) → the parameters that predictions are made with."""
+    predict: Callable[[Parameters, Tensor], Tensor]
+    """(frozen parameters, inputs [n, D]) → normalised predictions [K, n, T]."""
 
 
 def concordance(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -114,6 +110,11 @@ class _Source:
         self.noise = [torch_stream(seed, "noise", kind, device=device) for seed in seeds]
         self.dropout = [torch_stream(seed, "dropout", kind, device=device) for seed in seeds]
 
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these replicates alone."""
+        for name in ("positions", "targets", "orders", "noise", "dropout"):
+            setattr(self, name, [getattr(self, name)[row] for row in rows])
+
     def next(self) -> Batch:
         chosen = [torch.from_numpy(next(order)) for order in self.orders]
         k, rows = len(chosen), len(chosen[0])
@@ -152,9 +153,7 @@ class Trainer:
     ) -> None:
         self.network = network
         self.flat = network.layout.pack([network.initial(seed) for seed in seeds]).to(device)
-        self.parameters = {
-            name: view.detach().requires_grad_() for name, view in network.layout.unpack(self.flat).items()
-        }
+        self.parameters = self._views()
         self.scalars = {name: torch.tensor([s[name] for s in scalars], device=device) for name in scalars[0]}
         self.optimiser = NAdam(self.flat, self.scalars["learning_rate"].tolist())
         self.sources = {
@@ -162,6 +161,19 @@ class Trainer:
             for update in network.updates
             for kind in update.reads
         }
+
+    def _views(self) -> dict[str, Tensor]:
+        return {name: view.detach().requires_grad_() for name, view in self.network.layout.unpack(self.flat).items()}
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these replicates alone, in this order."""
+        index = torch.tensor(rows, device=self.flat.device)
+        self.optimiser.select(index)
+        self.flat = self.optimiser.flat
+        self.parameters = self._views()
+        self.scalars = {name: values[index] for name, values in self.scalars.items()}
+        for source in self.sources.values():
+            source.select(rows)
 
     def step(self) -> list[Tensor]:
         """All updates of one step, in order; returns their losses [K]."""
@@ -177,111 +189,17 @@ class Trainer:
     @torch.no_grad()
     def predict(self, calibration: Tensor, x: Tensor) -> Tensor:
         """Normalised predictions [K, n, T] of inputs [n, D]."""
-        predict = self.network.predict
+        network = self.network
         if not self.flat.is_cpu:
-            return predict(self.parameters, calibration, x)
+            return network.predict(network.freeze(self.parameters, calibration), x)
         # One replicate at a time: the activations of all of n rows would not fit in cache, nor K of them in reason.
-        rows = [
-            predict({name: value[k : k + 1] for name, value in self.parameters.items()}, calibration, x)
-            for k in range(len(self.flat))
-        ]
+        rows = []
+        for k in range(len(self.flat)):
+            one = {name: value[k : k + 1] for name, value in self.parameters.items()}
+            rows.append(network.predict(network.freeze(one, calibration), x))
         return torch.cat(rows)
-
-
-def calibration_rows(data: FitData, most: int) -> Tensor:
-    """Normalised training rows [C, D] for inference statistics: all of them, or `most` evenly spaced ones."""
-    count = min(most, data.n_train)
-    return data.train.take(torch.from_numpy(np.linspace(0, data.n_train - 1, count).astype(np.int64)))
 
 
 def facts_of(data: FitData) -> Facts:
     """Sizes of a task as `System.structure` knows them when planning."""
     return Facts(data.train.width, data.targets, len(data.labelled), len(data.train), len(data.development))
-
-
-def fit_pack(
-    network: Network,
-    replicates: Sequence[Replicate],
-    scalars: Sequence[Scalars],
-    *,
-    device: str,
-    report: Report,
-) -> list[Fit]:
-    """Train a pack and keep, per replicate and target, the parameters of its best development epoch."""
-    data = [r.data for r in replicates]
-    first, settings = data[0], replicates[0].settings
-    epochs, batch_size = int(settings["epochs"]), int(settings["batch_size"])
-    trainer = Trainer(network, data, [r.seed for r in replicates], scalars, batch_size, device)
-    driving = "unlabelled" if "unlabelled" in trainer.sources else "labelled"
-    rows = len(first.train) if driving == "unlabelled" else len(first.labelled)
-    selection = calibration_rows(first, SELECTION_ROWS).to(device)
-    development = first.development.take(slice(None)).to(device)
-    keeper = _Keeper(trainer, data)
-    for epoch in range(1, epochs + 1):
-        for _ in range(batches_per_epoch(rows, batch_size)):
-            trainer.step()
-        keeper.look(epoch, trainer.predict(selection, development))
-        report(epoch, epochs)
-    calibration = calibration_rows(first, CALIBRATION_ROWS).to(device)
-    return [keeper.fit(k, calibration) for k in range(len(replicates))]
-
-
-class _Keeper:
-    """Watches development predictions: best epoch and snapshot per replicate and target, curves, divergence."""
-
-    def __init__(self, trainer: Trainer, data: Sequence[FitData]) -> None:
-        self.trainer, self.data = trainer, data
-        k, t = len(data), len(data[0].targets)
-        device = trainer.flat.device
-        mean = np.stack([d.target_mean for d in data])[:, None]
-        std = np.stack([d.target_std for d in data])[:, None]
-        truth = (data[0].y_development[None] - mean) / std
-        self.truth = torch.from_numpy(truth.astype(np.float32)).to(device)
-        self.scored = (trainer.scalars["weights"] > 0).tolist()
-        self.best = np.full((k, t), -np.inf)
-        self.epochs = np.zeros((k, t), np.int64)
-        self.kept = trainer.flat.new_empty(t, *trainer.flat.shape)
-        self.alive = [True] * k
-        self.curves: list[list[tuple[int, str, str, float]]] = [[] for _ in data]
-
-    def look(self, epoch: int, prediction: Tensor) -> None:
-        """Record development CCC [K, T] of this epoch and keep what improved; stop replicates that diverged."""
-        values = concordance(prediction, self.truth).double().cpu().numpy()
-        finite = (torch.isfinite(self.trainer.flat).all(1) & torch.isfinite(prediction).all(2).all(1)).tolist()
-        for k, targets in enumerate(d.targets for d in self.data):
-            if not self.alive[k]:
-                continue
-            if not finite[k]:
-                self.alive[k] = False
-                self.trainer.optimiser.freeze(k)
-                continue
-            for t, target in enumerate(targets):
-                if not self.scored[k][t]:
-                    continue
-                self.curves[k].append((epoch, "development", target, float(values[k, t])))
-                if values[k, t] > self.best[k, t]:
-                    self.best[k, t], self.epochs[k, t] = values[k, t], epoch
-                    self.kept[t, k].copy_(self.trainer.flat[k])
-
-    def fit(self, k: int, calibration: Tensor) -> Fit:
-        data, network = self.data[k], self.trainer.network
-        columns = [t for t in range(len(data.targets)) if self.scored[k][t]]
-        snapshots = {t: self.kept[t, k].clone() for t in columns} if self.alive[k] else {}
-
-        @torch.no_grad()
-        def predict(inputs: Inputs) -> np.ndarray:
-            out = np.full((len(inputs), len(data.targets)), np.nan)
-            for start in range(0, len(inputs), PREDICTION_ROWS):
-                rows = slice(start, start + PREDICTION_ROWS)
-                x = inputs.take(rows).to(calibration.device)
-                for t, flat in snapshots.items():
-                    value = network.predict(network.layout.unpack(flat[None]), calibration, x)[0, :, t]
-                    out[rows, t] = value.cpu().numpy()
-            return out * data.target_std + data.target_mean
-
-        return Fit(
-            "complete" if self.alive[k] else "diverged",
-            predict,
-            {data.targets[t]: int(self.epochs[k, t]) for t in columns},
-            tuple(self.curves[k]),
-        )

@@ -8,7 +8,7 @@ from affect.data.corpus import open_corpus
 from affect.data.task import Task
 from affect.study import TaskSpec, Trial
 from affect.systems import get_system
-from affect.systems.base import Replicate
+from affect.systems.base import Replicate, fit_pack
 from affect.systems.process import settle
 
 
@@ -23,5 +23,5 @@ def fit_one(trial: Trial, folder: str) -> float:
     settle(trial.device)
     data = task_in(folder, trial.task).fit_data(trial.seed)
     replicate = Replicate(data, trial.settings, trial.seed)
-    fit = get_system(trial.system).fit([replicate], device=trial.device, report=lambda done, total: None)[0]
+    fit = fit_pack(get_system(trial.system), [replicate], device=trial.device)[0]
     return max(value for *_, value in fit.curves)

@@ -23,7 +23,7 @@ from affect.engine.store import Store
 from affect.engine.work import measure, open_task
 from affect.study import Resolved, Trial
 from affect.systems import get_system
-from affect.systems.base import Replicate
+from affect.systems.base import Replicate, fit_pack
 from affect.systems.process import settle
 from studies.ladder_ablation import STUDY
 from tests.bench.figures import Item, Line, Target
@@ -140,5 +140,5 @@ def _fit_packs(ready: Ready, queue: Any, folder: str, niceness: int) -> float:
         replicates = [Replicate(data[trial.seed], trial.settings, trial.seed) for trial in pack.trials]
         system = get_system(pack.trials[0].system)
         started = time.perf_counter()
-        system.fit(replicates, device="cpu", report=lambda done, total: None)
+        fit_pack(system, replicates, device="cpu")
         seconds += time.perf_counter() - started

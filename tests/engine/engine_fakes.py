@@ -16,10 +16,22 @@ import affect.systems
 from affect.errors import UserError
 from affect.streams import stream
 from affect.study import Settings
-from affect.systems.base import Facts, Fit, Hyperparameter, Replicate, Report
+from affect.systems.base import AtOnce, Facts, Fit, Hyperparameter, Replicate
 
 EPOCHS = 3
 PROBE_FAULTS = ("probe_error", "probe_memory", "probe_endless", "probe_kill", "probe_kill_once")
+
+
+class ToyFitting(AtOnce):
+    """Takes its time over a few epochs."""
+
+    epochs = EPOCHS
+
+    def advance(self) -> None:
+        time.sleep(max(float(r.settings["seconds"]) for r in self._replicates) / EPOCHS)
+        before = self.epoch
+        super().advance()
+        self.epoch = before + 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
         return min(4, largest), float("inf") if fault == "probe_endless" else 0.01
 
-    def fit(self, replicates: Sequence[Replicate], *, device: str, report: Report) -> list[Fit]:
+    def begin(self, replicates: Sequence[Replicate], *, device: str) -> ToyFitting:
         faults = {str(r.settings["fault"]) for r in replicates}
         marker = Path(str(replicates[0].settings["folder"])) / "killed"
         if "error" in faults:
@@ -91,10 +103,7 @@ class Toy:
             partial = marker.with_name(f"pid-{os.getpid()}")
             partial.write_text(str(os.getpid()))
             partial.rename(marker.with_name("pid"))
-        for epoch in range(EPOCHS):
-            time.sleep(max(float(r.settings["seconds"]) for r in replicates) / EPOCHS)
-            report(epoch + 1, EPOCHS)
-        return [self._fit(r) for r in replicates]
+        return ToyFitting(replicates, self._fit)
 
     def _fit(self, replicate: Replicate) -> Fit:
         data, settings = replicate.data, replicate.settings

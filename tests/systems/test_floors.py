@@ -18,7 +18,7 @@ from affect.data.task import Task
 from affect.stats.concordance import ccc_columns
 from affect.study import TaskSpec
 from affect.systems import get_system
-from affect.systems.base import Fit, Replicate
+from affect.systems.base import Fit, Replicate, fit_pack
 from affect.systems.process import settle
 from tests.systems.toy import TARGETS, toy_data
 
@@ -27,7 +27,7 @@ TOLERANCE = 0.02
 
 
 def fitted(name: str, data) -> Fit:
-    (fit,) = get_system(name).fit([Replicate(data, {}, 0)], device="cpu", report=lambda done, total: None)
+    (fit,) = fit_pack(get_system(name), [Replicate(data, {}, 0)], device="cpu")
     return fit
 
 

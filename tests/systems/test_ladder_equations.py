@@ -164,7 +164,7 @@ def test_inference_follows_the_clean_path_with_statistics_of_the_calibration_row
     g = torch.Generator().manual_seed(5)
     calibration = torch.randn(40, D, generator=g, dtype=torch.float64)
     x = torch.randn(9, D, generator=g, dtype=torch.float64)
-    got = network.predict(p, calibration, x)
+    got = network.predict(network.freeze(p, calibration), x)
     for k in range(K):
         q = {name: value[k].numpy() for name, value in p.items()}
         c, h = calibration.numpy(), x.numpy()

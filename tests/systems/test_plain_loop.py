@@ -12,7 +12,7 @@ from affect.data.task import Task
 from affect.stats.concordance import ccc_columns
 from affect.study import TaskSpec
 from affect.systems import get_system
-from affect.systems.base import Replicate, resolve_settings
+from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.systems.process import settle
 from tests.bench.plain_mtl import plain_mtl
 
@@ -27,9 +27,7 @@ def compare(corpus, fraction: float, seeds: int) -> tuple[np.ndarray, np.ndarray
     system = get_system("MTL")
     settings = resolve_settings(system, "paper", SETTINGS)
     data = [task.fit_data(seed) for seed in range(seeds)]
-    fits = system.fit(
-        [Replicate(d, settings, seed) for seed, d in enumerate(data)], device="cpu", report=lambda done, total: None
-    )
+    fits = fit_pack(system, [Replicate(d, settings, seed) for seed, d in enumerate(data)], device="cpu")
     test = task.parts(0)[-1]
     ours = [ccc_columns(test.targets, fit.predict(test.inputs)) for fit in fits]
     plain = [ccc_columns(test.targets, plain_mtl(d, seed)(test.inputs)) for seed, d in enumerate(data)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from affect.systems import get_system
-from affect.systems.base import Replicate, resolve_settings
+from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.systems.stack import Layout, NAdam
 from affect.systems.training import Trainer, batch_order, concordance, concordance_loss, facts_of
 from tests.systems.toy import TARGETS, toy_data
@@ -31,7 +31,7 @@ def _fit(name, members, **settings):
         Replicate(toy_data(seed, pool=40), resolve_settings(system, "paper", SMALL, settings, own), seed)
         for seed, own in members
     ]
-    fits = system.fit(replicates, device="cpu", report=lambda done, total: None)
+    fits = fit_pack(system, replicates, device="cpu")
     return [fit.predict(r.data.development) for fit, r in zip(fits, replicates, strict=True)], fits
 
 
@@ -83,6 +83,43 @@ def test_a_replicate_that_diverges_harms_no_other():
     np.testing.assert_array_equal(got[0], want[0])
     np.testing.assert_array_equal(got[2], want[1])
     assert np.isnan(got[1]).all()
+
+
+@pytest.mark.parametrize("name", ["MTL", "Lad+UL+MTL"])
+def test_stopping_some_leaves_the_others_as_they_were(name):
+    system, members = get_system(name), _members(name, 4)
+    replicates = [
+        Replicate(toy_data(seed, pool=40), resolve_settings(system, "paper", SMALL, own), seed) for seed, own in members
+    ]
+    whole = fit_pack(system, replicates, device="cpu")
+    fitting = system.begin(replicates, device="cpu")
+    fitting.advance()
+    first = fitting.best()
+    fitting.stop([1])
+    fitting.advance()
+    fitting.stop([1, 3])
+    fitting.advance()
+    fits = fitting.fits()
+    assert [fit.status for fit in fits] == ["complete", "stopped", "complete", "stopped"]
+    assert [max(epoch for epoch, *_ in fit.curves) for fit in fits] == [3, 1, 3, 2]
+    np.testing.assert_array_equal(fitting.best()[1], first[1])
+    for k in (0, 2):
+        data = replicates[k].data
+        assert fits[k].curves == whole[k].curves
+        np.testing.assert_array_equal(fits[k].predict(data.development), whole[k].predict(data.development))
+    for k in (1, 3):
+        assert fits[k].curves == whole[k].curves[: len(fits[k].curves)]
+        assert np.isnan(fits[k].predict(replicates[k].data.development)).all()
+
+
+def test_a_pack_of_which_all_are_stopped_is_over():
+    system = get_system("MTL")
+    replicate = Replicate(toy_data(0, pool=40), resolve_settings(system, "paper", SMALL), 0)
+    fitting = system.begin([replicate], device="cpu")
+    fitting.advance()
+    fitting.stop([0])
+    assert fitting.epoch == fitting.epochs
+    assert [fit.status for fit in fitting.fits()] == ["stopped"]
 
 
 def test_the_kept_epoch_is_the_best_on_development_per_target():

@@ -11,7 +11,7 @@ import torch
 
 from affect.stats.concordance import ccc
 from affect.systems import registry
-from affect.systems.base import Replicate, resolve_settings
+from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.systems.training import Trainer, facts_of
 from tests.systems.toy import TARGETS, toy_data
 
@@ -48,7 +48,7 @@ def test_first_losses_belong_to_the_version(name, version):
 def test_floor_predictions_belong_to_the_version(name, version):
     system, data = registry()[name], toy_data(3)
     assert system.version == version
-    (fit,) = system.fit([Replicate(data, {}, 3)], device="cpu", report=lambda done, total: None)
+    (fit,) = fit_pack(system, [Replicate(data, {}, 3)], device="cpu")
     mean = fit.predict(data.development)[:, 0].mean()
     assert mean == pytest.approx(FLOOR_PREDICTIONS[name, version], rel=1e-4)
 
@@ -73,7 +73,7 @@ FINAL = {
 def _final(name):
     system, data = registry()[name], toy_data(3, pool=40)
     settings = resolve_settings(system, "paper", {"batch_size": 32, "epochs": 6, "learning_rate": 2e-3})
-    (fit,) = system.fit([Replicate(data, settings, 3)], device="cpu", report=lambda done, total: None)
+    (fit,) = fit_pack(system, [Replicate(data, settings, 3)], device="cpu")
     return ccc(data.y_development[:, 0], fit.predict(data.development)[:, 0])
 
 

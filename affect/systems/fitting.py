@@ -1,0 +1,139 @@
+"""Packs of stacked networks in training: epochs, early stops, and the snapshots that become finished fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from affect.data.task import FitData, Inputs
+from affect.systems.base import Fit, Replicate
+from affect.systems.training import Network, Parameters, Scalars, Trainer, batches_per_epoch, concordance
+
+SELECTION_ROWS, CALIBRATION_ROWS = 1024, 8192
+"""Training rows (evenly spaced, at most so many) whose clean-path statistics stand for the training set's: in the
+prediction after each epoch, which only selects, and in that of a finished fit."""
+PREDICTION_ROWS = 8192
+"""Rows predicted at a time."""
+
+
+class StackedFitting:
+    """K replicates of one network in training; follows `affect.systems.base.Fitting`.
+
+    Per replicate and target the parameters of the best development epoch are kept. A replicate that diverges is
+    frozen, one that is stopped is taken out of the stack; neither changes another bit of the others.
+    """
+
+    def __init__(
+        self, network: Network, replicates: Sequence[Replicate], scalars: Sequence[Scalars], device: str
+    ) -> None:
+        self.data = [replicate.data for replicate in replicates]
+        first, settings = self.data[0], replicates[0].settings
+        self.epochs, self.epoch = int(settings["epochs"]), 0
+        batch_size = int(settings["batch_size"])
+        self.trainer = Trainer(network, self.data, [r.seed for r in replicates], scalars, batch_size, device)
+        rows = len(first.train) if "unlabelled" in self.trainer.sources else len(first.labelled)
+        self.steps = batches_per_epoch(rows, batch_size)
+        self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
+        self.development = first.development.take(slice(None)).to(device)
+        self.live = list(range(len(replicates)))
+        """Row of the stack → replicate."""
+        self.status = ["complete"] * len(replicates)
+        self.scored = (self.trainer.scalars["weights"] > 0).tolist()
+        targets = len(first.targets)
+        self.values = np.full((len(replicates), targets), -np.inf)
+        self.kept_epochs = np.zeros((len(replicates), targets), np.int64)
+        self.curves: list[list[tuple[int, str, str, float]]] = [[] for _ in replicates]
+        self.kept = self.trainer.flat.new_empty(targets, *self.trainer.flat.shape)
+        """[T, rows of the stack, P]"""
+        mean = np.stack([d.target_mean for d in self.data])[:, None]
+        std = np.stack([d.target_std for d in self.data])[:, None]
+        truth = (first.y_development[None] - mean) / std
+        self.truth = torch.from_numpy(truth.astype(np.float32)).to(device)
+
+    def advance(self) -> None:
+        """Train one epoch, then look at the development data."""
+        for _ in range(self.steps):
+            self.trainer.step()
+        self.epoch += 1
+        self._look(self.trainer.predict(self.selection, self.development))
+
+    def _look(self, prediction: Tensor) -> None:
+        """Record development CCC of this epoch and keep what improved; stop replicates that diverged."""
+        values = concordance(prediction, self.truth).double().cpu().numpy()
+        finite = (torch.isfinite(self.trainer.flat).all(1) & torch.isfinite(prediction).all(2).all(1)).tolist()
+        for row, k in enumerate(self.live):
+            if self.status[k] == "diverged":
+                continue
+            if not finite[row]:
+                self.status[k] = "diverged"
+                self.trainer.optimiser.freeze(row)
+                continue
+            for t, target in enumerate(self.data[k].targets):
+                if not self.scored[k][t]:
+                    continue
+                self.curves[k].append((self.epoch, "development", target, float(values[row, t])))
+                if values[row, t] > self.values[k, t]:
+                    self.values[k, t], self.kept_epochs[k, t] = values[row, t], self.epoch
+                    self.kept[t, row].copy_(self.trainer.flat[row])
+
+    def best(self) -> np.ndarray:
+        """[K, T]"""
+        known = np.isfinite(self.values) & (np.array(self.status) != "diverged")[:, None]
+        return np.where(known, self.values, np.nan)
+
+    def stop(self, replicates: Sequence[int]) -> None:
+        """Take these out of the stack."""
+        for k in replicates:
+            self.status[k] = "stopped" if self.status[k] == "complete" else self.status[k]
+        rows = [row for row, k in enumerate(self.live) if k not in replicates]
+        if len(rows) == len(self.live):
+            return
+        self.live = [self.live[row] for row in rows]
+        if rows:
+            self.trainer.select(rows)
+            self.kept, self.truth = self.kept[:, rows], self.truth[rows]
+        else:
+            self.epoch = self.epochs
+
+    def fits(self) -> list[Fit]:
+        calibration = calibration_rows(self.data[0], CALIBRATION_ROWS).to(self.trainer.flat.device)
+        rows = {k: row for row, k in enumerate(self.live)}
+        return [self._fit(k, rows.get(k), calibration) for k in range(len(self.data))]
+
+    @torch.no_grad()
+    def _frozen(self, snapshot: Tensor, calibration: Tensor) -> Parameters:
+        """A snapshot [P] as what predicts."""
+        network = self.trainer.network
+        return network.freeze(network.layout.unpack(snapshot[None].clone()), calibration)
+
+    def _fit(self, k: int, row: int | None, calibration: Tensor) -> Fit:
+        data, network = self.data[k], self.trainer.network
+        columns = [t for t in range(len(data.targets)) if self.scored[k][t]]
+        finished = row is not None and self.status[k] == "complete"
+        snapshots = {t: self._frozen(self.kept[t, row], calibration) for t in columns} if finished else {}
+
+        @torch.no_grad()
+        def predict(inputs: Inputs) -> np.ndarray:
+            out = np.full((len(inputs), len(data.targets)), np.nan)
+            for start in range(0, len(inputs), PREDICTION_ROWS):
+                rows = slice(start, start + PREDICTION_ROWS)
+                x = inputs.take(rows).to(calibration.device)
+                for t, parameters in snapshots.items():
+                    out[rows, t] = network.predict(parameters, x)[0, :, t].cpu().numpy()
+            return out * data.target_std + data.target_mean
+
+        return Fit(
+            self.status[k],
+            predict,
+            {data.targets[t]: int(self.kept_epochs[k, t]) for t in columns},
+            tuple(self.curves[k]),
+        )
+
+
+def calibration_rows(data: FitData, most: int) -> Tensor:
+    """Normalised training rows [C, D] for inference statistics: all of them, or `most` evenly spaced ones."""
+    count = min(most, data.n_train)
+    return data.train.take(torch.from_numpy(np.linspace(0, data.n_train - 1, count).astype(np.int64)))
