@@ -66,21 +66,27 @@ def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from affect.command import write_report
+    from affect.command import write_report, write_search_report
     from affect.engine.evidence import evidence, outdated
     from affect.engine.files import check_folder
     from affect.engine.store import Store
 
     store = Store.at(args.results)
     check_folder(Path(args.reports))
-    corpora = store.requests()
+    refitted = [record for record, _ in store.searches().values() if record.refits is not None]
+    corpora = sorted({*store.requests(), *(record.refits.corpus.name for record in refitted if record.refits)})
     if args.corpus is None and len(corpora) > 1:
         raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
-    resolved = store.load_request(args.corpus or (corpora[0] if corpora else ""))
-    folder = write_report(resolved, evidence(resolved, store), Path(args.reports), stdout())
-    for sentence in outdated(resolved, store):
-        print(sentence)
-    print(f"Report: {folder}")
+    corpus = args.corpus or (corpora[0] if corpora else "")
+    if corpus in store.requests() or not refitted:
+        resolved = store.load_request(corpus)
+        folder = write_report(resolved, evidence(resolved, store), Path(args.reports), stdout())
+        for sentence in outdated(resolved, store):
+            print(sentence)
+        print(f"Report: {folder}")
+    for record in refitted:
+        if record.refits is not None and record.refits.corpus.name == corpus:
+            print(f"Report: {write_search_report(record, store, Path(args.reports), stdout())}")
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pandas as pd
 from rich.console import Console
@@ -24,8 +26,11 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace, open_task
 from affect.errors import UserError
-from affect.study import CorpusFacts, Resolved, Row, Study
+from affect.study import CorpusFacts, Resolved, Row, SearchRecord, Study
 from affect.systems import get_system
+
+if TYPE_CHECKING:
+    from affect.engine.search import ResolvedSearch
 
 COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -95,6 +100,11 @@ def _parser(study: Study) -> Parser:
         metavar="NAME=VALUE",
         help="a hyperparameter, in every system that has it",
     )
+    if study.searches:
+        group = parser.add_argument_group("search")
+        add = group.add_argument
+        add("--search", type=int, metavar="N", help="let Optuna suggest N settings per declared search and system")
+        add("--search-seeds", type=int, default=1, metavar="N", help="seeds that each suggestion is judged on")
     group = parser.add_argument_group("how it is run")
     add = group.add_argument
     add("--plan", action="store_true", help="print what would run and what it can show, and stop")
@@ -118,6 +128,8 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     if args.plan:
         preview(resolved, store, slots, console)
         return COMPLETE
+    if getattr(args, "search", None) is not None:
+        return _search(resolved, store, args, console)
     summary, frames = _run(resolved, store, args, console)
     folder = write_report(resolved, frames, Path(args.reports), console)
     return _verdict(summary, store, folder, console)
@@ -134,11 +146,14 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UserError(f"--max-minutes {args.max_minutes:g}: must be above zero.")
     # Names are compared with all that the study has, before the corpus leaves some out.
-    _overrides(_rows(scale.rows, args.systems), args.set)
+    declared = scale.rows
+    if getattr(args, "search", None) is not None:
+        declared = tuple(Row(search.system) for search in study.searches)
+    _overrides(_rows(declared, args.systems), args.set)
     device = _device(args)
     wanted = args.corpus or scale.corpus
     facts = facts_of(wanted, args.protocol, study.targets)
-    rows = _rows(scale.rows, args.systems, facts)
+    rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     fractions = tuple(dict.fromkeys(args.label_fraction))
     for fraction in fractions:
@@ -177,7 +192,7 @@ def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts
         rows = tuple(row for row in rows if not get_system(row.system).needs_text)
     if names is None:
         return rows
-    known = [row.system for row in rows]
+    known = list(dict.fromkeys(row.system for row in rows))
     for name in names:
         if name not in known:
             raise UserError(f"--systems {name}: unknown system; this study has {', '.join(known)}.")
@@ -247,6 +262,73 @@ def _run(
     for note in summary.plan.notes:
         console.print(note, highlight=False, markup=False)
     return summary, frames
+
+
+def _search(resolved: Resolved, store: Store, args: argparse.Namespace, console: Console) -> int:
+    """Carry out the declared searches of the chosen systems, one after another, and report each."""
+    searches = _searches(resolved, args)
+    from affect.engine.on_ray import OnRay
+    from affect.engine.searches import Searcher
+
+    executor = OnRay(resolved.device, args.address)
+    corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
+    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    deadline = math.inf if args.max_minutes is None else time.monotonic() + 60 * args.max_minutes
+    exit_code = COMPLETE
+    with store.locked(), executor.connected():
+        console.print(resolved.corpus.banner, highlight=False, markup=False)
+        for search in searches:
+            with display(console) as shown:
+                summary = Searcher(store, place, executor, executor.slots, shown, deadline)(search)
+            record, _ = store.searches()[search.name]
+            if record.refits is not None:
+                folder = write_search_report(record, store, Path(args.reports), console)
+                console.print(f"Report: {folder}", highlight=False, markup=False)
+            if summary is None or summary.left:
+                console.print("Stopped with work left; the same command goes on.")
+                return UNFINISHED
+            exit_code = FAILED if summary.failed else exit_code
+    return exit_code
+
+
+def _searches(resolved: Resolved, args: argparse.Namespace) -> list[ResolvedSearch]:
+    from affect.engine.search import ResolvedSearch
+
+    for name, value in (("--search", args.search), ("--search-seeds", args.search_seeds)):
+        if value < 1:
+            raise UserError(f"{name} {value}: must be at least 1.")
+    if args.executor == "inline":
+        raise UserError("--search --executor inline: a search runs on Ray Tune; leave --executor out.")
+    systems = {row.system for row in resolved.rows}
+    declared = [search for search in resolved.study.searches if search.system in systems]
+    searches = [
+        ResolvedSearch(resolved, search, fraction, args.search, args.search_seeds)
+        for search in declared
+        for fraction in resolved.label_fractions
+    ]
+    for search in searches:
+        search.trials_of({})  # mistakes in --set show here, before anything is written
+    return searches
+
+
+def write_search_report(record: SearchRecord, store: Store, reports: Path, console: Console) -> Path:
+    """Build the report of a search from what is stored, print its first table, and return its folder."""
+    from affect.report.build import build_report
+    from affect.report.evidence import Evidence, SearchEvidence
+
+    assert record.refits is not None
+    stored = store.searches()
+    control = stored.get(record.control or "")
+    found = SearchEvidence(
+        record,
+        stored[record.name][1],
+        None if control is None else control[1],
+        None if record.path is None else evidence(record.path, store)["values"],
+    )
+    folder = reports / record.refits.study.name / f"search-{record.system}-{100 * record.label_fraction:g}"
+    build_report(Evidence(record.refits, **evidence(record.refits, store), search=found), folder)
+    console.print((folder / "refits.md").read_text(encoding="utf-8"), highlight=False, markup=False)
+    return folder
 
 
 def write_report(resolved: Resolved, frames: Mapping[str, pd.DataFrame], reports: Path, console: Console) -> Path:

@@ -46,13 +46,17 @@ class Row:
         )
 
 
-def grid(system: str, settings: Callable[..., Settings], **factors: Sequence[float | int | str]) -> tuple[Row, ...]:
-    """A row for every combination of `factors`, in which `settings(**combination)` is set.
+def grid(
+    system: str, settings: Callable[..., Settings], factors: Mapping[str, Sequence[float | int | str]]
+) -> tuple[Row, ...]:
+    """A row for every combination of `factors`, in which `settings(value of the first, ...)` is set.
 
-    `grid("MTL", lambda rate: {"learning_rate": rate}, rate=(1e-4, 1e-3))` has two rows.
+    `grid("MTL", lambda rate: {"learning_rate": rate}, {"rate": (1e-4, 1e-3)})` has two rows.
     """
-    combinations = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    return tuple(Row(system, (settings(**values),), factors=values) for values in combinations)
+    combinations = product(*factors.values())
+    return tuple(
+        Row(system, (settings(*values),), factors=dict(zip(factors, values, strict=True))) for values in combinations
+    )
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Search:
     reduction: int = 3
     refits: int = 5
     refit_seeds: int = 5
+    together: tuple[tuple[str, ...], ...] = ()
+    """Settings that have a meaning only jointly (α and β): one factor of the ablation path."""
     control: bool = False
     """Whether a second search that stops nothing follows, for as many optimiser steps as the first took."""
 
@@ -289,3 +295,25 @@ class Resolved:
         at this scale, floors aside, run or not. To run fewer must not make a mark cheaper."""
         declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if not row.floor)
         return tuple(name for name in dict.fromkeys(declared) if name != baseline)
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """A search as it was carried out: what its report needs beside rows and the history of its suggestions."""
+
+    name: str
+    system: str
+    label_fraction: float
+    search_seeds: int
+    rungs: tuple[int, ...]
+    reduction: int
+    refits: Resolved | None = None
+    """None while suggestions are lacking."""
+    importances: Mapping[str, float] = field(default_factory=dict)
+    """Parameter → its share in what sets the better suggestions apart."""
+    control: str | None = None
+    """Name of the search that stopped nothing."""
+    winner: str | None = None
+    """Row of `refits` that is best on development data."""
+    path: Resolved | None = None
+    """The ablation path, a row per step."""

@@ -18,7 +18,7 @@ WORTH = 256
 
 COLUMNS = (
     *("trial", "pack", "corpus", "system", "system_version", "label_fraction", "seed"),
-    *("partition", "target", "value", "n", "epoch", "status"),
+    *("partition", "target", "value", "n", "epoch", "status", "search", "suggestion"),
 )
 STAMP = ["file", "size", "time"]
 _STAMP_TYPES = {"file": "str", "size": "int64", "time": "int64"}

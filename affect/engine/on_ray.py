@@ -10,7 +10,8 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,20 @@ class OnRay:
                 **quiet,
             )
         self._started_ray = True
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Keep Ray up for several runs and searches."""
+        import ray
+
+        if not ray.is_initialized():
+            self._connect()
+        started, self._started_ray = self._started_ray, False
+        try:
+            yield
+        finally:
+            if started:
+                ray.shutdown()
 
     def _hire(self) -> None:
         """Ask for one more worker; it counts once it answers."""

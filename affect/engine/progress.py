@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +29,10 @@ class State:
     exact: bool
     """False while choices are open, which makes `total` an upper bound."""
 
+    @property
+    def finished(self) -> bool:
+        return self.exact and self.done == self.total
+
     def __str__(self) -> str:
         total = f"{self.total}" if self.exact else f"at most {self.total}"
         failed = f", {self.failed} failed" if self.failed else ""
@@ -36,8 +40,48 @@ class State:
         return f"{self.done} of {total} trials{failed}{left}"
 
 
+@dataclass(frozen=True)
+class SearchState:
+    """A search at one moment."""
+
+    name: str
+    counts: Mapping[str, int]
+    """Status → suggestions that ended with it."""
+    total: int | None
+    """None where the search has a budget of steps instead."""
+    running: int
+    best: float | None
+    share: float
+    seconds_left: float | None
+
+    @property
+    def finished(self) -> bool:
+        return self.share >= 1
+
+    def __str__(self) -> str:
+        done = sum(self.counts.values())
+        parts = [f"{self.name}: {done}{'' if self.total is None else f' of {self.total}'} suggestions"]
+        parts += [f"{count} {status}" for status, count in self.counts.items()]
+        parts += [f"{self.running} running"] if self.running else []
+        parts += [] if self.best is None else [f"best {self.best:.3f}"]
+        parts += [] if self.seconds_left is None else [f"about {duration(self.seconds_left)} left"]
+        return ", ".join(parts)
+
+
+class Shown(Protocol):
+    """What a display shows: a sentence and how far things are."""
+
+    @property
+    def share(self) -> float:
+        """Of the expected work, 0 to 1."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether this is the last that will be shown."""
+
+
 class Display(Protocol):
-    def show(self, state: State) -> None:
+    def show(self, state: Shown) -> None:
         """Show `state`; called as often as there is news."""
 
 
@@ -67,9 +111,8 @@ class Lines:
         self._console = console
         self._last = time.monotonic()
 
-    def show(self, state: State) -> None:
-        finished = state.exact and state.done == state.total
-        if finished or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+    def show(self, state: Shown) -> None:
+        if state.finished or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             self._console.print(str(state), highlight=False)
 
@@ -79,5 +122,5 @@ class _Bar:
     progress: Progress
     task: TaskID
 
-    def show(self, state: State) -> None:
+    def show(self, state: Shown) -> None:
         self.progress.update(self.task, completed=state.share, description=str(state))

@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from affect.study import Resolved
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
 
-def to_json(resolved: Resolved) -> str:
-    """`resolved` as indented JSON; the order of settings is kept, for reports list them in it."""
-    return json.dumps(asdict(resolved), indent=1, allow_nan=False, default=_left_out) + "\n"
+def to_json(declared: DataclassInstance) -> str:
+    """A `Resolved` (or another declaration) as indented JSON; the order of settings is kept, for reports list them in it."""
+    return json.dumps(asdict(declared), indent=1, allow_nan=False, default=_left_out) + "\n"
 
 
 def _left_out(value: Any) -> None:
@@ -24,9 +25,9 @@ def _left_out(value: Any) -> None:
         raise TypeError(f"{value!r} is not JSON")
 
 
-def from_json(text: str) -> Resolved:
+def from_json(kind: type[T], text: str) -> T:
     """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
-    return _build(Resolved, json.loads(text))
+    return _build(kind, json.loads(text))
 
 
 def _build(cls: type[T], data: Mapping[str, Any]) -> T:

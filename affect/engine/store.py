@@ -23,7 +23,7 @@ from affect.engine import files, index, requests
 from affect.engine.packs import Pack, pack_id
 from affect.engine.work import PackResult
 from affect.errors import UserError
-from affect.study import Resolved, Trial
+from affect.study import Resolved, SearchRecord, Trial
 
 TABLES = ("predictions", "curves", "trials")
 """In the order of writing: the file of `trials` commits a pack."""
@@ -131,12 +131,34 @@ class Store:
     def load_request(self, corpus: str) -> Resolved:
         path = self.folder / "requests" / f"{corpus}.json"
         try:
-            return requests.from_json(path.read_text(encoding="utf-8"))
+            return requests.from_json(Resolved, path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             known = ", ".join(self.requests()) or "none yet"
             raise UserError(f"{self.folder}: no results with corpus {corpus}; there is {known}.") from None
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); run the study again.") from None
+
+    # Searches
+
+    def journal(self, search: str) -> Path:
+        """Where Optuna keeps the suggestions of a search."""
+        return self.folder / "searches" / f"{search}.journal"
+
+    def save_search(self, record: SearchRecord, history: pd.DataFrame) -> None:
+        """Keep what reports of a search are made from."""
+        table = pa.Table.from_pandas(history, preserve_index=False)
+        table = table.replace_schema_metadata({"record": requests.to_json(record)})
+        (self.folder / "searches").mkdir(exist_ok=True)
+        files.write_whole(self.folder / "searches" / f"{record.name}.parquet", partial(_write, table))
+
+    def searches(self) -> dict[str, tuple[SearchRecord, pd.DataFrame]]:
+        """Name → record and history of all searches."""
+        found = {}
+        for name in files.names(self.folder / "searches", ".parquet"):
+            table = pq.read_table(self.folder / "searches" / f"{name}.parquet", page_checksum_verification=True)
+            record = requests.from_json(SearchRecord, table.schema.metadata[b"record"].decode())
+            found[name] = (record, table.to_pandas())
+        return found
 
     # Packs
 
@@ -290,12 +312,16 @@ def _read_all(paths: Sequence[Path], fixed: pa.Schema | None, columns: Sequence[
 
 
 def _without_superseded(rows: pd.DataFrame) -> pd.DataFrame:
-    """Leave out failed rows that a crash kept from being removed after their trial was run again."""
+    """Leave out what a later run of the same trial has replaced: failed rows that a crash kept from being removed, rows
+    of a search that stopped what was run to its end elsewhere, and what a search ran again."""
     stale = ~rows["status"].isin(schema.SETTLED)
-    if not stale.any():
-        return rows
-    settled = rows.loc[~stale, "trial"].unique()
-    return rows[~(stale & rows["trial"].isin(settled))].reset_index(drop=True)
+    if stale.any():
+        settled = rows.loc[~stale, "trial"].unique()
+        rows = rows[~(stale & rows["trial"].isin(settled))].reset_index(drop=True)
+    if rows["search"].notna().any():
+        order = rows["search"].isna().argsort(kind="stable")
+        rows = rows.iloc[order].drop_duplicates(["trial", "partition", "target"]).sort_index().reset_index(drop=True)
+    return rows
 
 
 def _framed(path: Path) -> bool:

@@ -16,6 +16,7 @@ from affect.report.markdown import markdown
 from affect.report.numbers import labels
 from affect.report.paired import family_grids
 from affect.report.published import read_published
+from affect.report.search import search_blocks
 from affect.report.settings import run_block, settings_grids
 from affect.report.tables import gains_grid, result_grid
 from affect.report.tidy import cell_frame, comparison_frame, csv
@@ -25,6 +26,8 @@ _CAPTIONS = {
     "mean_bars": "Bars: mean over seeds of the mean of development and test; whiskers: 95 % t interval over seeds; "
     "marks: one-tailed Fisher z on the means.",
     "label_fractions": "Points: mean over seeds on the test part; bars: 95 % t interval over seeds.",
+    "factor_curve": "Points: means over seeds; bars: 95 % t interval over seeds.",
+    "heat_map": "Mean over seeds on the development part; bold: the best.",
     "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds.",
 }
 
@@ -85,6 +88,12 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
             files |= {f"{figure.name}.{kind}": content for kind, content in kinds.items()}
             body.append(_image(figure, analysis))
         body += _gains(figure, analysis)
+
+    if analysis.evidence.search is not None:
+        blocks, beside = search_blocks(analysis.evidence.search, analysis)
+        body += blocks
+        files |= beside
+        images |= {name.removesuffix(".png"): content for name, content in beside.items() if name.endswith(".png")}
 
     claims = ledger([judge(claim, analysis) for claim in study.claims], analysis) if study.claims else []
     if claims:

@@ -6,12 +6,29 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from affect.study import Resolved
+from affect.study import Resolved, SearchRecord
 
 VALUES = ("system", "label_fraction", "target", "partition", "seed", "value", "n", "epoch", "status")
 CHOICES = ("system", "label_fraction", "target", "settings", "options")
 EXPECTED = ("system", "label_fraction", "target", "seed")
 CURVES = ("system", "label_fraction", "target", "partition", "seed", "epoch", "value")
+
+
+HISTORY = ("number", "status", "value", "epochs", "parameters", "settings", "rungs", "steps")
+
+
+@dataclass(frozen=True, eq=False)
+class SearchEvidence:
+    """What a search tried. Histories have the columns `HISTORY`: one row per suggestion in the order of asking;
+    `value` is the mean development value up to epoch `epochs`, `steps` the optimiser steps it took, `parameters`,
+    `settings` and `rungs` (epoch → value) are JSON."""
+
+    record: SearchRecord
+    history: pd.DataFrame
+    control: pd.DataFrame | None = None
+    """History of the search that stopped nothing."""
+    path: pd.DataFrame | None = None
+    """`VALUES` of the rows of the ablation path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +47,8 @@ class Evidence:
     """`EXPECTED`: the trials that the plan wants, so that what is missing is shown as missing."""
     curves: pd.DataFrame | None = None
     """`CURVES`: values per epoch."""
+    search: SearchEvidence | None = None
+    """Where the rows are the refits of a search."""
 
     def __post_init__(self) -> None:
         wanted = {"values": VALUES, "choices": CHOICES, "expected": EXPECTED, "curves": CURVES}

@@ -32,6 +32,8 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
     structural: bool = False
     """Changes tensor shapes or the number of steps, so it partitions packs."""
+    late: bool = False
+    """Settings do not hold it while it has its default: there are results from before it existed."""
     help: str = ""
 
     def parse(self, name: str, value: Any, system: str) -> float | int | str:
@@ -205,7 +207,7 @@ def fit_pack(
 
 
 def resolve_settings(system: System, preset: str, *overrides: Settings) -> dict[str, float | int | str]:
-    """Every hyperparameter of `system`, defaults < preset < overrides from left to right, checked.
+    """The hyperparameters of `system`, defaults < preset < overrides from left to right, checked.
 
     Overrides naming a hyperparameter that this system does not have are ignored: an override holds for all systems of
     a study, and the command line refuses names that none of them knows.
@@ -215,6 +217,8 @@ def resolve_settings(system: System, preset: str, *overrides: Settings) -> dict[
     merged: dict[str, Any] = {name: hp.default for name, hp in system.hyperparameters.items()}
     for layer in (system.presets[preset], *overrides):
         merged.update({name: value for name, value in layer.items() if name in merged})
-    settings = {name: hp.parse(name, merged[name], system.name) for name, hp in system.hyperparameters.items()}
+    known = system.hyperparameters
+    settings = {name: hp.parse(name, merged[name], system.name) for name, hp in known.items()}
+    settings = {name: value for name, value in settings.items() if not known[name].late or value != known[name].default}
     system.check(settings)
     return settings

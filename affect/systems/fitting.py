@@ -10,7 +10,7 @@ from torch import Tensor
 
 from affect.data.task import FitData, Inputs
 from affect.systems.base import Fit, Replicate
-from affect.systems.training import Network, Parameters, Scalars, Trainer, batches_per_epoch, concordance
+from affect.systems.training import Network, Parameters, Scalars, Trainer, batches_per_epoch, concordance, pool_rows
 
 SELECTION_ROWS, CALIBRATION_ROWS = 1024, 8192
 """Training rows (evenly spaced, at most so many) whose clean-path statistics stand for the training set's: in the
@@ -33,8 +33,9 @@ class StackedFitting:
         first, settings = self.data[0], replicates[0].settings
         self.epochs, self.epoch = int(settings["epochs"]), 0
         batch_size = int(settings["batch_size"])
-        self.trainer = Trainer(network, self.data, [r.seed for r in replicates], scalars, batch_size, device)
-        rows = len(first.train) if "unlabelled" in self.trainer.sources else len(first.labelled)
+        pool = pool_rows(len(first.train), settings)
+        self.trainer = Trainer(network, self.data, [r.seed for r in replicates], scalars, batch_size, device, pool)
+        rows = pool if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
         self.development = first.development.take(slice(None)).to(device)

@@ -51,7 +51,15 @@ _UNLABELLED = {
         choices=("alternate", "joint"),
         structural=True,
         help="labelled and unlabelled mini-batches as two updates in turn, or as one update of their summed losses",
-    )
+    ),
+    training.POOL: Hyperparameter(
+        1.0,
+        low=0.0,
+        high=1.0,
+        structural=True,
+        late=True,
+        help="share of the unlabelled pool that is used, drawn per seed",
+    ),
 }
 _SINGLE = {"target": Hyperparameter("arousal", choices=ATTRIBUTES, help="the attribute this model predicts")}
 _MULTI = {
@@ -108,11 +116,16 @@ class LadderSystem:
         return tuple(name for name, weight in zip(targets, weights, strict=True) if weight > 0)
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
-        family = ("ladder" if self.ladder else "dense", self.unlabelled, settings.get("schedule"))
+        family = (
+            "ladder" if self.ladder else "dense",
+            self.unlabelled,
+            settings.get("schedule"),
+            settings.get(training.POOL),
+        )
         return (*family, facts, settings["epochs"], settings["batch_size"], settings["width"])
 
     def steps(self, settings: Settings, facts: Facts) -> int:
-        rows = facts.n_pool if self.unlabelled else facts.n_labelled
+        rows = training.pool_rows(facts.n_pool, settings) if self.unlabelled else facts.n_labelled
         return int(settings["epochs"]) * training.batches_per_epoch(rows, int(settings["batch_size"]))
 
     def network(self, settings: Settings, facts: Facts) -> Network:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from affect.data.task import FitData
 from affect.streams import stream, torch_stream
+from affect.study import Settings
 from affect.systems.base import Facts
 from affect.systems.stack import Layout, NAdam
 
@@ -81,6 +82,15 @@ def concordance_loss(prediction: Tensor, truth: Tensor, weights: Tensor) -> Tens
     return (weights * (1 - concordance(prediction, truth))).sum(-1)
 
 
+POOL = "unlabelled_fraction"
+"""The setting that says how much of the unlabelled pool is used; all of it where it is not set."""
+
+
+def pool_rows(rows: int, settings: Settings) -> int:
+    """How many of the pool's `rows` a fit uses."""
+    return max(1, round(rows * float(settings.get(POOL, 1.0))))
+
+
 def batches_per_epoch(rows: int, batch_size: int) -> int:
     """An epoch is cut into this many batches of (nearly) equal size, so that no tiny last batch makes a CCC of noise."""
     return max(1, round(rows / batch_size))
@@ -96,11 +106,21 @@ class _Source:
     """Mini-batches of one kind (labelled or unlabelled) for all replicates, with their noise."""
 
     def __init__(
-        self, kind: str, data: Sequence[FitData], seeds: Sequence[int], batch_size: int, update: Update, device: str
+        self,
+        kind: str,
+        data: Sequence[FitData],
+        seeds: Sequence[int],
+        batch_size: int,
+        update: Update,
+        device: str,
+        pool: int,
     ) -> None:
         labelled = kind == "labelled"
         self.inputs = data[0].train
-        self.positions = [torch.from_numpy(d.labelled if labelled else np.arange(len(d.train))) for d in data]
+        self.positions = [
+            torch.from_numpy(d.labelled if labelled else _pool(len(d.train), pool, seed))
+            for d, seed in zip(data, seeds, strict=True)
+        ]
         self.targets = [torch.from_numpy(_normalised(d).astype(np.float32)) if labelled else None for d in data]
         self.orders = [
             batch_order(len(p), batch_size, stream(seed, "batches", kind))
@@ -135,6 +155,11 @@ class _Source:
         return out
 
 
+def _pool(rows: int, used: int, seed: int) -> np.ndarray:
+    """Positions of the unlabelled rows that are used: the head of one permutation per seed, so that less is part of more."""
+    return np.arange(rows) if used == rows else stream(seed, "pool_subset").permutation(rows)[:used]
+
+
 def _normalised(data: FitData) -> np.ndarray:
     return (data.y_labelled - data.target_mean) / data.target_std
 
@@ -150,14 +175,16 @@ class Trainer:
         scalars: Sequence[Scalars],
         batch_size: int,
         device: str,
+        pool: int | None = None,
     ) -> None:
+        """`pool`: how many unlabelled rows are used; all by default."""
         self.network = network
         self.flat = network.layout.pack([network.initial(seed) for seed in seeds]).to(device)
         self.parameters = self._views()
         self.scalars = {name: torch.tensor([s[name] for s in scalars], device=device) for name in scalars[0]}
         self.optimiser = NAdam(self.flat, self.scalars["learning_rate"].tolist())
         self.sources = {
-            kind: _Source(kind, data, seeds, batch_size, update, device)
+            kind: _Source(kind, data, seeds, batch_size, update, device, pool or len(data[0].train))
             for update in network.updates
             for kind in update.reads
         }

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,65 @@ class Toy:
         )
 
 
-SYSTEMS = (Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True))
+class ClimbFitting(ToyFitting):
+    """Rises by the same amount every epoch, up to its height; above 0.95 it falls to its death at the second."""
+
+    def __init__(self, replicates: Sequence[Replicate], fit: Any) -> None:
+        super().__init__(replicates, fit)
+        self.epochs = int(replicates[0].settings["epochs"])
+        self._reached = np.zeros(len(replicates))
+
+    def advance(self) -> None:
+        super().advance()
+        heights = np.array([float(r.settings["height"]) for r in self._replicates])
+        going = [k not in self._stopped for k in range(len(heights))]
+        self._reached = np.where(going, heights * self.epoch / self.epochs, self._reached)
+        self._reached = np.where((heights > 0.95) & (self.epoch >= 2), np.nan, self._reached)
+
+    def best(self) -> np.ndarray:
+        return np.repeat(self._reached[:, None], len(self._replicates[0].data.targets), axis=1)
+
+    def fits(self) -> list[Fit]:
+        fits = super().fits()
+        return [replace(f, status="diverged") if np.isnan(v) else f for f, v in zip(fits, self._reached, strict=True)]
+
+
+@dataclass(frozen=True)
+class Climb(Toy):
+    """What a setting is worth is known here."""
+
+    name: str = "climb"
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        more = {
+            "height": Hyperparameter(0.5, low=0.0, high=1.0),
+            "step": Hyperparameter(1.0, low=0.0),
+            "epochs": Hyperparameter(9, low=1, structural=True),
+        }
+        return {**super().hyperparameters, **more}
+
+    def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
+        return (*super().structure(settings, facts), settings["epochs"])
+
+    def steps(self, settings: Settings, facts: Facts) -> int:
+        return int(settings["epochs"])
+
+    def begin(self, replicates: Sequence[Replicate], *, device: str) -> ClimbFitting:
+        super().begin(replicates, device=device)
+        return ClimbFitting(replicates, self._fit)
+
+
+def climbs(trial: Any) -> Settings:
+    """A space for `climb` with a setting that matters, one that does not, and one that splits packs."""
+    return {
+        "height": trial.suggest_float("height", 0.0, 1.0),
+        "noise": trial.suggest_float("noise", 0.0, 0.5),
+        "width": trial.suggest_categorical("width", (4, 8)),
+    }
+
+
+SYSTEMS = (Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True), Climb())
 
 
 def install() -> None:

@@ -155,7 +155,7 @@ def test_columns_of_all_systems_are_there(fitted: tuple[Pack, PackResult], tmp_p
 
 def test_requests_come_back_as_they_were(resolve: Resolve, tmp_path: Path) -> None:
     resolved = resolve(Row("toy", ({"alpha": 0.5}, {"fault": "none", "width": 3})), Row("other", floor=True))
-    assert requests.from_json(requests.to_json(resolved)) == resolved
+    assert requests.from_json(Resolved, requests.to_json(resolved)) == resolved
     store = Store(str(tmp_path), "trial_study")
     with store.locked():
         store.save_request(resolved)

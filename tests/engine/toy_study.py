@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from affect.command import main
-from affect.study import Mark, Row, Scale, Study, Table
+from affect.study import Mark, Row, Scale, Search, Study, Table
 from tests.engine import engine_fakes
 from tests.engine.helpers import GRID
 
@@ -18,6 +18,7 @@ STUDY = Study(
     scales={"demo": Scale("tiny", (Row("other"), Row("toy", GRID), Row("fixed", floor=True)), 6)},
     marks=(Mark("*", "other"),),
     tables=(Table("table_1", "Table 1", "nowhere"),),
+    searches=(Search("climb", engine_fakes.climbs, rungs=(3, 6), refits=2, refit_seeds=2, control=True),),
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""Suggestions of settings: what Optuna asks to try, and what it is told of each, one by one.
+
+An Optuna study is kept in a journal beside the results, so that it can be looked at in optuna-dashboard while it grows
+and gone on with after a crash. No Ray here.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from affect.engine.waves import COMPLETE, DIVERGED, FAILED, STOPPED, Verdict
+from affect.study import Settings
+
+STARTUP = 10
+"""Suggestions drawn at random before any are derived from others: Optuna's own default."""
+STALE, SETTINGS, ATTEMPT = "stale", "settings", "attempt"
+"""Attributes of a suggestion: it ended with its run and was asked anew; what it sets; how often it was asked before."""
+ATTEMPTS = 3
+"""How often a suggestion is asked before the deaths of its runs are held against it."""
+
+_STATES = {
+    COMPLETE: TrialState.COMPLETE,
+    STOPPED: TrialState.PRUNED,
+    DIVERGED: TrialState.FAIL,
+    FAILED: TrialState.FAIL,
+}
+HISTORY = ("number", "status", "value", "epochs", "parameters", "settings", "rungs")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Settings to try, under the number that Optuna gave them."""
+
+    number: int
+    settings: Settings
+    value: float = float("nan")
+    """Its final value, once it has one."""
+
+
+def open_journal(path: Path) -> BaseStorage:
+    """The storage in a journal file, made if absent. A half-written last line, left by a crash, is passed over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return JournalStorage(JournalFileBackend(str(path)))
+
+
+def sampler(seed: int) -> optuna.samplers.BaseSampler:
+    """TPE over all settings jointly, which takes suggestions that are still running for bad ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True)
+
+
+def ask(study: optuna.Study, space: Callable[[Any], Settings]) -> Suggestion:
+    """The next suggestion of `space`; it counts as running until it is told."""
+    trial = study.ask()
+    settings = dict(space(trial))
+    trial.set_user_attr(SETTINGS, settings)
+    return Suggestion(trial.number, settings)
+
+
+def report(study: optuna.Study, number: int, epoch: int, value: float) -> None:
+    """Note the value of a running suggestion at a rung."""
+    frozen = study.get_trials(deepcopy=False)[number]
+    Trial(study, frozen._trial_id).report(value, epoch)
+
+
+def tell(study: optuna.Study, verdict: Verdict) -> None:
+    """End a running suggestion. Optuna takes the last value of a stopped one for what it was worth there, and no more."""
+    known = study.get_trials(deepcopy=False)[verdict.number].intermediate_values
+    for epoch, value in verdict.values.items():
+        if epoch not in known:
+            report(study, verdict.number, epoch, value)
+    final = verdict.values[max(verdict.values)] if verdict.status == COMPLETE else None
+    study.tell(verdict.number, final, state=_STATES[verdict.status])
+
+
+def requeue(study: optuna.Study, numbers: Collection[int]) -> None:
+    """End suggestions whose run was lost, and have the same settings suggested again, unless that is hopeless."""
+    for number in numbers:
+        trial = study.get_trials(deepcopy=False)[number]
+        attempt = int(trial.user_attrs.get(ATTEMPT, 1))
+        if attempt < ATTEMPTS and trial.params:
+            _note(study, trial, STALE, True)
+            study.enqueue_trial(trial.params, user_attrs={ATTEMPT: attempt + 1})
+        study.tell(number, state=TrialState.FAIL)
+
+
+def _note(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
+    Trial(study, trial._trial_id).set_user_attr(name, value)
+
+
+def running(study: optuna.Study) -> list[int]:
+    """Numbers of the suggestions that were asked and not told."""
+    return [trial.number for trial in _in(study, TrialState.RUNNING)]
+
+
+def finished(study: optuna.Study) -> int:
+    """How many suggestions came to an end of their own; those that ended with their run are not counted."""
+    ended = _in(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return sum(not trial.user_attrs.get(STALE) for trial in ended)
+
+
+def records(study: optuna.Study, rungs: Sequence[int]) -> dict[int, list[float]]:
+    """Rung → the values of all suggestions that have come to it so far."""
+    reached = [trial.intermediate_values for trial in study.get_trials(deepcopy=False)]
+    return {rung: [values[rung] for values in reached if rung in values] for rung in rungs}
+
+
+def history(study: optuna.Study) -> pd.DataFrame:
+    """One row per suggestion that ended of its own, in Optuna's order: columns `HISTORY`."""
+    rows = []
+    for trial in _in(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
+        if trial.user_attrs.get(STALE):
+            continue
+        status = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: STOPPED, TrialState.FAIL: DIVERGED}[trial.state]
+        reached = trial.intermediate_values
+        rows.append(
+            (
+                trial.number,
+                status,
+                reached[max(reached)] if reached else float("nan"),
+                max(reached, default=0),
+                json.dumps(trial.params, sort_keys=True),
+                json.dumps(trial.user_attrs[SETTINGS], sort_keys=True),
+                json.dumps({str(epoch): value for epoch, value in sorted(reached.items())}),
+            )
+        )
+    return pd.DataFrame(rows, columns=list(HISTORY))
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Share of each parameter in what sets the better suggestions apart (PED-ANOVA), the largest first; empty where
+    too few went all the way to tell."""
+    complete = _in(study, TrialState.COMPLETE)
+    if len(complete) < STARTUP or len({trial.value for trial in complete}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(study)
+    return {name: float(share) for name, share in found.items()}
+
+
+def best(study: optuna.Study, count: int) -> list[Suggestion]:
+    """The best suggestions among those that went all the way, best first."""
+    ranked = sorted(_in(study, TrialState.COMPLETE), key=lambda trial: (-(trial.value or 0.0), trial.number))
+    found: dict[str, Suggestion] = {}
+    for trial in ranked:
+        settings = trial.user_attrs[SETTINGS]
+        found.setdefault(json.dumps(settings, sort_keys=True), Suggestion(trial.number, settings, trial.value or 0.0))
+    return list(found.values())[:count]
+
+
+def _in(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=states)

@@ -1,0 +1,216 @@
+"""The search lane: Ray Tune over waves of suggestions, each of which Optuna is asked for and told of by itself.
+
+Stock OptunaSearch hears of one configuration per Tune trial and takes the score of one that ASHA stopped for a finished
+one. Here a Tune trial hosts a whole wave, so that it costs what a pack costs, and Optuna learns which suggestions went
+all the way (COMPLETE), which were stopped and where (PRUNED), and which came to nothing (FAIL).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from affect.engine import suggestions
+from affect.engine.search import ResolvedSearch
+from affect.engine.suggestions import Suggestion
+from affect.engine.waves import Wave, WaveResult, lost, run_wave
+from affect.engine.work import Workplace
+from affect.errors import UserError
+
+FRUITLESS = 3
+"""Rounds of Tune in a row that end without one finished suggestion before the search is given up."""
+
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_DISABLE_DATED_SUBDIR": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""Tune keeps nothing of its own: results are in the store, suggestions in Optuna's journal."""
+
+
+class WaveSearch(OptunaSearch):
+    """OptunaSearch that hands out a wave per Tune trial. It lives in the driver and is never restored from a pickle."""
+
+    def __init__(
+        self,
+        search: ResolvedSearch,
+        storage: optuna.storages.BaseStorage,
+        slots: int,
+        seed: int,
+        exchange: Any,
+        commit: Callable[[WaveResult], None],
+        heard: Callable[[optuna.Study], None],
+    ) -> None:
+        super().__init__(
+            space=search.declared.space,
+            metric="value",
+            mode="max",
+            storage=storage,
+            study_name=search.name,
+            sampler=suggestions.sampler(seed),
+        )
+        self.search, self.slots, self.exchange, self.commit, self.heard = search, slots, exchange, commit, heard
+        self.waves: dict[str, Wave] = {}
+
+    @property
+    def study(self) -> optuna.Study:
+        assert self._ot_study is not None
+        return self._ot_study
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        count = min(self.search.wave(self.slots), self.search.lacking(self.study))
+        if count <= 0:
+            return str(self.FINISHED)
+        space = self.search.declared.space
+        assert space is not None
+        asked = [suggestions.ask(self.study, space) for _ in range(count)]
+        self.waves[trial_id] = wave = self._wave(asked)
+        ray.get(self.exchange.post.remote(trial_id, wave))
+        return {"wave": trial_id}
+
+    def _wave(self, asked: list[Suggestion]) -> Wave:
+        members = {suggestion.number: self.search.trials_of(suggestion.settings) for suggestion in asked}
+        rungs, reduction = self.search.rungs, self.search.declared.reduction
+        return Wave(self.search.name, members, rungs, reduction, suggestions.records(self.study, rungs))
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        for number, value in json.loads(result.get("values", "{}")).items():
+            suggestions.report(self.study, int(number), int(result["epoch"]), value)
+        self.heard(self.study)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        wave = self.waves.pop(trial_id, None)
+        if wave is None:
+            return
+        found: list[WaveResult] | None = ray.get(self.exchange.take.remote(trial_id))
+        if found is None:  # Its worker died, or time was up.
+            suggestions.requeue(self.study, list(wave.members))
+            return
+        for each in found:
+            self.commit(each)
+        for verdict in [verdict for each in found for verdict in each.verdicts] + lost(wave, found):
+            suggestions.tell(self.study, verdict)
+        self.heard(self.study)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it all."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its whole configuration at the start; nobody reads it."""
+        return {}
+
+
+class _Exchange:
+    """Where the driver leaves waves and workers leave results: Tune's own channels carry small numbers only."""
+
+    def __init__(self) -> None:
+        self.waves: dict[str, Wave] = {}
+        self.results: dict[str, list[WaveResult]] = {}
+
+    def post(self, name: str, wave: Wave) -> None:
+        self.waves[name] = wave
+
+    def wave(self, name: str) -> Wave:
+        return self.waves[name]
+
+    def hand_in(self, name: str, results: list[WaveResult]) -> None:
+        self.results[name] = results
+
+    def take(self, name: str) -> list[WaveResult] | None:
+        self.waves.pop(name, None)
+        return self.results.pop(name, None)
+
+
+def _try(config: Mapping[str, str], exchange: Any, place: Workplace) -> None:
+    """What runs in a Tune trial."""
+    wave = ray.get(exchange.wave.remote(config["wave"]))
+
+    def tried(epoch: int, values: Mapping[int, float]) -> None:
+        # As text, for Tune flattens what is nested; `value` is what it expects of every report and nobody reads.
+        tune.report({"value": max(values.values(), default=0.0), "epoch": epoch, "values": json.dumps(values)})
+
+    ray.get(exchange.hand_in.remote(config["wave"], run_wave(wave, place, tried)))
+
+
+def reconcile(study: optuna.Study, status_of: Mapping[int, str]) -> None:
+    """After a crash: suggestions that were running and have rows are told from them, the others asked anew."""
+    stale = suggestions.running(study)
+    for number in stale:
+        if number in status_of:
+            reached = study.get_trials(deepcopy=False)[number].intermediate_values
+            suggestions.tell(study, suggestions.Verdict(number, status_of[number], reached))
+    suggestions.requeue(study, [number for number in stale if number not in status_of])
+
+
+def carry_on(
+    search: ResolvedSearch,
+    storage: optuna.storages.BaseStorage,
+    place: Workplace,
+    *,
+    slots: int,
+    seconds: float | None,
+    status_of: Mapping[int, str],
+    commit: Callable[[WaveResult], None],
+    heard: Callable[[optuna.Study], None],
+) -> optuna.Study:
+    """Carry a search on until nothing is lacking or `seconds` are over. Ray must be up.
+
+    `status_of`: number → status of the suggestions of this search whose rows are stored. `commit` stores the rows of
+    a wave, before Optuna is told of it; `heard` is called whenever there is news.
+    """
+    os.environ.update(QUIET)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage=storage, study_name=search.name, direction="maximize", load_if_exists=True)
+    reconcile(study, status_of)
+    exchange = ray.remote(_Exchange).options(num_cpus=0).remote()
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    fruitless = 0
+    try:
+        while search.lacking(study) > 0 and (left := deadline - time.monotonic()) > 0:
+            if fruitless == FRUITLESS:
+                raise UserError(f"Search {search.name}: no suggestion came to an end in {FRUITLESS} rounds.")
+            before = suggestions.finished(study)
+            # A sampler that began anew with the seed of the last run would repeat that run's draws.
+            seed = len(study.get_trials(deepcopy=False))
+            _tune(WaveSearch(search, storage, slots, seed, exchange, commit, heard), exchange, place, slots, left)
+            # What was under way when time was up, or when a worker died, is asked anew.
+            suggestions.requeue(study, suggestions.running(study))
+            fruitless = 0 if suggestions.finished(study) > before else fruitless + 1
+    finally:
+        ray.kill(exchange)
+    return study
+
+
+def _tune(search: WaveSearch, exchange: Any, place: Workplace, slots: int, seconds: float) -> None:
+    share = {"gpu": 1} if search.search.resolved.device == "cuda" else {"cpu": 1}
+    trainable = tune.with_resources(tune.with_parameters(_try, exchange=exchange, place=place), share)
+    with tempfile.TemporaryDirectory(prefix="affect-tune-") as folder:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                num_samples=-1,
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+                time_budget_s=None if math.isinf(seconds) else seconds,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=folder, name="search", verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+            ),
+        )
+        tuner.fit()
