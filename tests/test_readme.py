@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 SMALL = ["--seeds", "1", "--systems", "STL", "MTL", "ridge", "--set", "epochs=1", "width=8", "alpha=0.3", "beta=0.3"]
+SMALL_SEARCH = ["--systems", "MTL", "--search", "3", "--set", "epochs=2", "width=8"]
 
 
 def blocks(language: str) -> list[str]:
@@ -63,6 +64,8 @@ def test_the_commands_run_in_their_order(workplace):
             run(["make", "--dry-run", *words[1:]], ROOT)
         elif "--address" in words:
             continue  # needs a cluster; tests/engine covers only an address where nothing answers
+        elif "--search" in words:
+            run([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
         elif words[0] == "python":
             executor = [] if "--plan" in words else ["--executor", "inline"]
             run([sys.executable, *words[1:], *SMALL, *executor], workplace)
@@ -76,6 +79,7 @@ def test_the_commands_run_in_their_order(workplace):
         "python studies/ladder_ablation.py",
     ):
         assert command in seen
+    assert (workplace / "reports/ladder_hyperparameters/search-MTL-10/report.html").exists()
     assert (workplace / "reports/again/ladder_ablation/table1.md").exists()
     for code in blocks("python"):
         out = run([sys.executable, "-c", code], workplace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rich.console import Console
@@ -28,6 +28,10 @@ class State:
     """None while nothing is known."""
     exact: bool
     """False while choices are open, which makes `total` an upper bound."""
+    running: int = 0
+    """Trials in training."""
+    best: Mapping[str, float] = field(default_factory=dict)
+    """Target → the highest development value of any trial so far."""
 
     @property
     def finished(self) -> bool:
@@ -35,9 +39,13 @@ class State:
 
     def __str__(self) -> str:
         total = f"{self.total}" if self.exact else f"at most {self.total}"
-        failed = f", {self.failed} failed" if self.failed else ""
-        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
-        return f"{self.done} of {total} trials{failed}{left}"
+        parts = [f"{self.done} of {total} trials"]
+        parts += [f"{self.running} running"] if self.running else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        if self.best:
+            parts.append("best " + " ".join(f"{target} {value:.3f}" for target, value in self.best.items()))
+        parts += [] if self.seconds_left is None else [f"about {duration(self.seconds_left)} left"]
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from affect.engine.executors import TRIES, Executor, Failure, Interrupted, Outcome
 from affect.engine.packs import Group, Grouping, Measure, Pack, partition
-from affect.engine.plan import Key, Plan, plan, task_facts
+from affect.engine.plan import DEVELOPMENT, Key, Plan, plan, task_facts
 from affect.engine.progress import Display, State
 from affect.engine.store import Store, open_packs
 from affect.engine.work import Probe, Workplace, failed_result
@@ -143,6 +143,7 @@ class _Run:
         self.held: set[Group] = set()
         self.failed: dict[str, tuple[Trial, str]] = {}
         self.expected = self.took = 0.0
+        self.best: dict[str, float] = {}
         self.stopped = False
 
     def loop(self) -> None:
@@ -235,6 +236,7 @@ class _Run:
         if not isinstance(result, Failure):
             self.store.commit(pack, result)
             self.rows.append(result.trials.select(list(PLANNED)).to_pandas())
+            self._note(self.rows[-1])
             self.trained += len(pack.trials)
             self.expected += pack.seconds
             self.took += time.monotonic() - started.at
@@ -251,6 +253,13 @@ class _Run:
             tried = f" ({TRIES} tries)" if result.kind == "lost" else ""
             self.failed[pack.trials[0].id] = (pack.trials[0], result.message + tried)
             self.store.commit(pack, failed_result(pack, self.place, result.message + tried))
+
+    def _note(self, rows: pd.DataFrame) -> None:
+        """Keep the best development values for the display."""
+        values = rows.loc[rows["partition"] == DEVELOPMENT].groupby("target", observed=True)["value"].max().dropna()
+        targets = self.resolved.study.targets
+        best = {t: max(self.best.get(t, -math.inf), values.get(t, -math.inf)) for t in targets}
+        self.best = {target: value for target, value in best.items() if value > -math.inf}
 
     def _pace(self) -> float:
         """Measured over expected seconds of the packs of this run."""
@@ -279,5 +288,7 @@ class _Run:
                 share=self.expected / max(1e-9, self.expected + left),
                 seconds_left=left * pace / self.executor.slots if self.expected else None,
                 exact=not self.plan.later,
+                running=sum(len(started.pack.trials) for started in self.running.values()),
+                best=self.best,
             )
         )
