@@ -63,6 +63,12 @@ def _planning(args: argparse.Namespace) -> Item:
     return planning.bench(args.repeats)
 
 
+def _searching(args: argparse.Namespace) -> Item:
+    from tests.bench import searching
+
+    return searching.bench()
+
+
 ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "a": (_short_trials, "64 short trials, the engine against Ray Tune"),
     "b": (_overhead, "a study's wall time against its bare training loops"),
@@ -70,6 +76,7 @@ ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "d": (_one_step, "one wide ladder step against its matrix products"),
     "e": (_large_corpus, "opening a large corpus"),
     "f": (_planning, "planning 100,000 trials, a report from 1,000,000 rows"),
+    "g": (_searching, "searches: what Tune and Optuna cost beyond training"),
 }
 
 
@@ -108,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="ITEM", help="some of a b c d e f")
+    add("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="ITEM", help="some of a b c d e f g")
     add("--repeats", type=_count, default=3, metavar="N", help="rounds of every comparison (%(default)s)")
     add("--seconds", type=float, default=5.0, metavar="S", help="(c) time of each side in each round (%(default)g)")
     add(

@@ -148,7 +148,7 @@ def test_stock_optuna_search_takes_stopped_for_finished(ray_with_toys: None, tmp
     from ray.tune.schedulers import AsyncHyperBandScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    search = OptunaSearch(lambda trial: {"height": trial.suggest_float("height", 0.0, 1.0)}, metric="value", mode="max")
+    search = OptunaSearch(_height, metric="value", mode="max", seed=0)
     ended = tune.Tuner(
         _climb,
         tune_config=tune.TuneConfig(
@@ -166,6 +166,10 @@ def test_stock_optuna_search_takes_stopped_for_finished(ray_with_toys: None, tmp
     told = sum(trial.state is TrialState.COMPLETE for trial in search._ot_study.trials)
     assert whole < 9, "ASHA stopped some"
     assert told == 9, "and Optuna was told that all of them are complete"
+
+
+def _height(trial: optuna.Trial) -> None:
+    trial.suggest_float("height", 0.0, 1.0)
 
 
 def _climb(config: dict[str, float]) -> None:
