@@ -19,7 +19,7 @@ from affect.engine.evidence import evidence
 from affect.engine.executors import Executor, Inline, local_slots
 from affect.engine.files import check_folder
 from affect.engine.plan import plan, task_spec
-from affect.engine.preview import preview
+from affect.engine.preview import preview, preview_searches
 from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
 from affect.engine.run import Summary, run
@@ -125,11 +125,11 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
     slots = 1 if args.executor == "inline" else local_slots(resolved.device)
+    if getattr(args, "search", None) is not None:
+        return _search(resolved, store, args, slots, console)
     if args.plan:
         preview(resolved, store, slots, console)
         return COMPLETE
-    if getattr(args, "search", None) is not None:
-        return _search(resolved, store, args, console)
     summary, frames = _run(resolved, store, args, console)
     folder = write_report(resolved, frames, Path(args.reports), console)
     return _verdict(summary, store, folder, console)
@@ -264,9 +264,12 @@ def _run(
     return summary, frames
 
 
-def _search(resolved: Resolved, store: Store, args: argparse.Namespace, console: Console) -> int:
+def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: int, console: Console) -> int:
     """Carry out the declared searches of the chosen systems, one after another, and report each."""
     searches = _searches(resolved, args)
+    if args.plan:
+        preview_searches(searches, store, slots, console)
+        return COMPLETE
     from affect.engine.on_ray import OnRay
     from affect.engine.searches import Searcher
 

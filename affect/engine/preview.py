@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +18,9 @@ from affect.engine.store import Store
 from affect.stats import LEVEL, resolvable, seeds_needed, smallest_p
 from affect.study import Resolved
 
+if TYPE_CHECKING:
+    from affect.engine.search import ResolvedSearch  # Optuna is slow to load
+
 
 def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> None:
     """Print the plan of `resolved`. Writes nothing; costs are measured in this process."""
@@ -26,6 +32,50 @@ def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> N
         console.print(note, highlight=False)
     for line in resolution(resolved):
         console.print(line, highlight=False)
+
+
+def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: int, console: Console) -> None:
+    """Print what searches would take. Writes nothing; costs are measured in this process, with the hand-set settings."""
+    sizes = Sizes(searches[0].resolved, lambda: slots)
+    hand_set = [search.trials_of({})[0] for search in searches]
+    sizes.learn([], [(trial, search.total) for trial, search in zip(hand_set, searches, strict=True)], Inline().measure)
+    known = store.searches() if store.folder.exists() else {}
+    table = Table(
+        title=f"{searches[0].resolved.study.title}: {searches[0].resolved.corpus.banner}", title_justify="left"
+    )
+    for name in (
+        "search of",
+        "labels",
+        "suggestions",
+        "over",
+        "a wave",
+        "seeds",
+        "compared after",
+        "refits",
+        "expected time",
+    ):
+        table.add_column(name, justify="left" if name == "search of" else "right")
+    total = 0.0
+    for search, trial in zip(searches, hand_set, strict=True):
+        each = sizes(sizes.group_of(trial)).seconds
+        over = len(known[search.name][1]) if search.name in known else 0
+        declared = search.declared
+        suggested = max(0, search.total - over) * search.seeds * search.expected_share * (2 if declared.control else 1)
+        seconds = each * (suggested + (declared.refits + 1) * declared.refit_seeds)
+        total += seconds
+        table.add_row(
+            declared.system + (" and control" if declared.control else ""),
+            f"{search.fraction:.4g}",
+            str(search.total),
+            str(over),
+            str(search.wave(slots)),
+            str(search.seeds),
+            ", ".join(map(str, search.rungs)) + " epochs" if search.rungs else "never",
+            f"{declared.refits} + hand-set, {declared.refit_seeds} seeds",
+            duration(seconds),
+        )
+    table.caption = f"about {duration(total / slots)} on {slots} workers, and the ablation path"
+    console.print(table)
 
 
 def _no_rows() -> pd.DataFrame:

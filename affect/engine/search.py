@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,14 @@ class ResolvedSearch:
         if self.control:
             return max(0, math.ceil((self.steps - self.spent(study)) / self._whole))
         return max(0, self.total - suggestions.finished(study) - len(suggestions.running(study)))
+
+    @property
+    def expected_share(self) -> float:
+        """Of its epochs that a suggestion is expected to train: each rung lets one in `reduction` go on."""
+        epochs = int(self.settings_of({}).get("epochs", 1))
+        marks = [0, *(rung for rung in self.rungs if rung < epochs), epochs]
+        share = sum((b - a) / self.declared.reduction**k for k, (a, b) in enumerate(pairwise(marks)))
+        return share / epochs
 
     def wave(self, slots: int) -> int:
         """Suggestions per wave."""

@@ -134,7 +134,7 @@ class _Watch:
         self.display.show(
             SearchState(
                 name=search.declared.system + (", nothing stopped" if search.control else ""),
-                counts=suggestions.history(study)["status"].value_counts().to_dict(),
+                counts=suggestions.counts(study),
                 total=None if search.control else search.total,
                 running=len(suggestions.running(study)),
                 best=best[0].value if best else None,

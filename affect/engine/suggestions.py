@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,9 @@ from affect.study import Settings
 
 STARTUP = 10
 """Suggestions drawn at random before any are derived from others: Optuna's own default."""
-STALE, SETTINGS, ATTEMPT = "stale", "settings", "attempt"
-"""Attributes of a suggestion: it ended with its run and was asked anew; what it sets; how often it was asked before."""
+STALE, SETTINGS, ATTEMPT, STATUS = "stale", "settings", "attempt", "status"
+"""Attributes of a suggestion: it ended with its run and was asked anew; what it sets; which asking of these settings it is;
+how it ended."""
 ATTEMPTS = 3
 """How often a suggestion is asked before the deaths of its runs are held against it."""
 
@@ -83,6 +85,7 @@ def tell(study: optuna.Study, verdict: Verdict) -> None:
     for epoch, value in verdict.values.items():
         if epoch not in known:
             report(study, verdict.number, epoch, value)
+    _note(study, study.get_trials(deepcopy=False)[verdict.number], STATUS, verdict.status)
     final = verdict.values[max(verdict.values)] if verdict.status == COMPLETE else None
     study.tell(verdict.number, final, state=_STATES[verdict.status])
 
@@ -109,28 +112,29 @@ def running(study: optuna.Study) -> list[int]:
 
 def finished(study: optuna.Study) -> int:
     """How many suggestions came to an end of their own; those that ended with their run are not counted."""
-    ended = _in(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return sum(not trial.user_attrs.get(STALE) for trial in ended)
+    return len(_ended(study))
+
+
+def counts(study: optuna.Study) -> dict[str, int]:
+    """Status → how many suggestions came to that end of their own."""
+    return dict(Counter(trial.user_attrs.get(STATUS, FAILED) for trial in _ended(study)))
 
 
 def records(study: optuna.Study, rungs: Sequence[int]) -> dict[int, list[float]]:
     """Rung → the values of all suggestions that have come to it so far."""
-    reached = [trial.intermediate_values for trial in study.get_trials(deepcopy=False)]
+    reached = [t.intermediate_values for t in study.get_trials(deepcopy=False) if not t.user_attrs.get(STALE)]
     return {rung: [values[rung] for values in reached if rung in values] for rung in rungs}
 
 
 def history(study: optuna.Study) -> pd.DataFrame:
     """One row per suggestion that ended of its own, in Optuna's order: columns `HISTORY`."""
     rows = []
-    for trial in _in(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
-        if trial.user_attrs.get(STALE):
-            continue
-        status = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: STOPPED, TrialState.FAIL: DIVERGED}[trial.state]
+    for trial in _ended(study):
         reached = trial.intermediate_values
         rows.append(
             (
                 trial.number,
-                status,
+                trial.user_attrs.get(STATUS, FAILED),
                 reached[max(reached)] if reached else float("nan"),
                 max(reached, default=0),
                 json.dumps(trial.params, sort_keys=True),
@@ -161,6 +165,12 @@ def best(study: optuna.Study, count: int) -> list[Suggestion]:
         settings = trial.user_attrs[SETTINGS]
         found.setdefault(json.dumps(settings, sort_keys=True), Suggestion(trial.number, settings, trial.value or 0.0))
     return list(found.values())[:count]
+
+
+def _ended(study: optuna.Study) -> list[FrozenTrial]:
+    """Suggestions that came to an end of their own; one whose every run was lost is among them."""
+    over = _in(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return [trial for trial in over if not trial.user_attrs.get(STALE)]
 
 
 def _in(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:

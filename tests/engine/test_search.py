@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from affect.command import main
 from affect.data.corpus import Corpus
 from affect.engine import suggestions
+from tests.engine import toy_study
 from tests.engine.helpers import environment
 from tests.engine.test_crash import HERE, contents, end
 
@@ -43,6 +45,46 @@ def books(work: Path) -> optuna.Study:
 
 def rows(work: Path) -> pd.DataFrame:
     return pd.read_parquet(work / "results" / "toys" / "trials")
+
+
+def ended_with(corpus: Corpus, work: Path, *options: str) -> int:
+    """Exit status of the toy study in this process."""
+    where = ["--corpus", str(corpus.folder), "--results", str(work / "results"), "--reports", str(work / "reports")]
+    with pytest.raises(SystemExit) as ended:
+        main(toy_study.STUDY, [*where, "--systems", "climb", *options])
+    assert not (work / "results").exists()
+    return int(ended.value.code or 0)
+
+
+def test_what_a_search_would_take(
+    corpus: Corpus, toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended_with(corpus, tmp_path, "--search", "24", "--plan") == 0
+    assert "climb and control" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--search", "0"), "--search 0: must be at least 1."),
+        (("--search", "5", "--search-seeds", "0"), "--search-seeds 0: must be at least 1."),
+        (("--search", "5", "--systems", "toy"), "--systems toy: unknown system; this study has climb."),
+        (("--search", "5", "--executor", "inline"), "--search --executor inline: a search runs on Ray Tune"),
+        (("--search", "5", "--set", "height=2"), "climb: height=2 must be between 0 and 1."),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    corpus: Corpus,
+    toys: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    sentence: str,
+) -> None:
+    assert ended_with(corpus, tmp_path, *options) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert len(said.splitlines()) == 1
 
 
 def test_a_search_from_first_suggestion_to_report(corpus: Corpus, tmp_path: Path) -> None:
@@ -140,6 +182,17 @@ def test_a_search_that_is_killed_comes_to_the_same_number(
     mine = mine[mine["search"] == study.study_name]
     assert not mine.duplicated(["trial", "partition", "target"]).any()
     assert mine["suggestion"].nunique() == 16
+
+
+def test_a_worker_that_dies_costs_no_suggestion(corpus: Corpus, tmp_path: Path) -> None:
+    done = launch(corpus, tmp_path, 6, "--set", "fault=kill_once", f"folder={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "killed").exists()
+    study = books(tmp_path)
+    assert suggestions.finished(study) == 6
+    stale = [trial.params for trial in study.trials if trial.user_attrs.get("stale")]
+    assert stale
+    assert all(sum(trial.params == params for trial in study.trials) == 2 for params in stale)
 
 
 def test_stock_optuna_search_takes_stopped_for_finished(ray_with_toys: None, tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Kill a study's driver, workers and raylet at random moments, again and again: `python -m tests.chaos --kills 30`.
+
+After every kill what is stored must be sound: no row twice, no trial that was not planned, no finished pack changed. When
+the study is through, its report must equal that of an undisturbed run, byte for byte; then another study begins, until
+enough has been killed. Prints one line per kill; exit status 1 with the first thing found wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+
+from affect.data.corpus import Corpus
+from tests.engine.helpers import environment, living, make_corpus
+from tests.engine.test_crash import command, contents, end
+
+SLOWLY = ("--set", "seconds=0.4")
+PATIENCE = 300.0
+"""Seconds after which a run that was disturbed counts as hanging."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30, metavar="N", help="how often (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the moments and victims (%(default)s)")
+    args = parser.parse_args()
+    rng, killed, studies = random.Random(args.seed), Counter[str](), 0
+    with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
+        folder = Path(scratch)
+        corpus = make_corpus(folder / "tiny")
+        started = time.monotonic()
+        undisturbed = _run(corpus, folder / "undisturbed")
+        seconds = time.monotonic() - started
+        while killed.total() < args.kills:
+            studies += 1
+            _live(corpus, folder / f"study-{studies}", undisturbed, rng, seconds, killed)
+    total = ", ".join(f"{count} {kind}s" for kind, count in sorted(killed.items()))
+    print(f"{killed.total()} kills ({total}) over {studies} studies: nothing lost, nothing doubled, reports identical.")
+    return 0
+
+
+def _start(corpus: Corpus, work: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(corpus, work, "ray", *SLOWLY),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _run(corpus: Corpus, work: Path) -> Path:
+    """A run that nobody disturbs."""
+    process = _start(corpus, work)
+    try:
+        assert process.wait(PATIENCE) == 0
+    finally:
+        end(process)
+    return work
+
+
+def _live(
+    corpus: Corpus, work: Path, undisturbed: Path, rng: random.Random, seconds: float, killed: Counter[str]
+) -> None:
+    """One study from its first start to its end, with kills in between."""
+    before: dict[str, bytes] = {}
+    while True:
+        process = _start(corpus, work)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(rng.uniform(0.1, 1.0) * seconds)
+            if process.poll() is None:
+                kind = rng.choice(tuple(VICTIMS))
+                if kind != "driver" and not VICTIMS[kind](process):
+                    kind = "driver"  # too early for any other
+                _kill(kind, process, rng)
+                killed[kind] += 1
+                print(f"{killed.total():3} {work.name}: {kind} killed, {len(before)} packs stored", flush=True)
+            done = process.wait(PATIENCE) == 0
+        finally:
+            end(process)
+        before = _check(work, undisturbed, before)
+        if done:
+            break
+    assert set(_rows(work)["trial"]) == set(_rows(undisturbed)["trial"]), "a trial is missing"
+    assert contents(work / "reports") == contents(undisturbed / "reports"), "the report differs"
+
+
+def _processes(name: str) -> Callable[[subprocess.Popen[bytes]], list[int]]:
+    def find(driver: subprocess.Popen[bytes]) -> list[int]:
+        found = []
+        for process in living(driver.pid):
+            with suppress(OSError):
+                if name in Path(f"/proc/{process}/cmdline").read_text().split("\0")[0]:
+                    found.append(process)
+        return found
+
+    return find
+
+
+VICTIMS: dict[str, Callable[[subprocess.Popen[bytes]], list[int]]] = {
+    "driver": lambda driver: [driver.pid],
+    "worker": _processes("ray::_Worker"),
+    "raylet": _processes("/raylet"),
+}
+
+
+def _kill(kind: str, driver: subprocess.Popen[bytes], rng: random.Random) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(rng.choice(VICTIMS[kind](driver)), signal.SIGKILL)
+
+
+def _rows(work: Path) -> pd.DataFrame:
+    files = sorted((work / "results" / "toys" / "trials").glob("[!.]*.parquet"))
+    return pd.concat([pd.read_parquet(file) for file in files]) if files else pd.DataFrame({"trial": []})
+
+
+def _check(work: Path, undisturbed: Path, before: dict[str, bytes]) -> dict[str, bytes]:
+    """What is stored is sound; returns the finished packs."""
+    rows = _rows(work)
+    if len(rows):
+        assert not rows.duplicated(["trial", "partition", "target", "metric"]).any(), "a row is there twice"
+        assert set(rows["trial"]) <= set(_rows(undisturbed)["trial"]), "a trial that nobody planned"
+        assert set(rows["status"]) == {"complete"}, "a trial failed"
+    files = {path.name: path.read_bytes() for path in (work / "results" / "toys" / "trials").glob("[!.]*.parquet")}
+    assert {name: files.get(name) for name in before} == before, "a finished pack was changed"
+    return files
+
+
+if __name__ == "__main__":
+    sys.exit(main())
