@@ -90,20 +90,20 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from affect.engine.files import local_folder
     from affect.engine.store import MARKER, Store
+    from affect.engine.uris import open_folder
 
-    folder = local_folder(args.uri)
-    studies = sorted(path.parent for path in folder.glob(f"*/{MARKER}"))
+    folder = open_folder(args.uri)
+    studies = [name for name in folder.names("") if (folder / name).has(MARKER)]
     if not studies:
         raise UserError(f"{folder}: no results here.")
     table = Table("study", "corpus", "system", "labels", "status", "trials")
     columns = ["trial", "corpus", "system", "label_fraction", "status"]
-    for path in studies:
-        rows = Store.at(str(path)).rows()
+    for study in studies:
+        rows = Store(args.uri, study).rows()
         counts = rows.groupby(columns[1:], observed=True)["trial"].nunique()
         for (corpus, system, fraction, status), count in counts.items():
-            table.add_row(path.name, corpus, system, f"{fraction:.4g}", status, str(count))
+            table.add_row(study, corpus, system, f"{fraction:.4g}", status, str(count))
     stdout().print(table)
 
 

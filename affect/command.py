@@ -114,7 +114,7 @@ def _parser(study: Study) -> Parser:
     add("--address", help="join the Ray cluster at this address; its nodes must see the corpus at the same path")
     group = parser.add_argument_group("where it goes")
     add = group.add_argument
-    add("--results", default="results", metavar="URI", help="folder of result folders; default: results")
+    add("--results", default="results", metavar="URI", help="folder of result folders, or s3://...; default: results")
     add("--reports", default="reports", metavar="DIR", help="folder of report folders; default: reports")
     return parser
 

@@ -64,6 +64,8 @@ def test_the_commands_run_in_their_order(workplace):
             run(["make", "--dry-run", *words[1:]], ROOT)
         elif "--address" in words:
             continue  # needs a cluster; tests/engine covers only an address where nothing answers
+        elif any("s3://" in word for word in words):
+            continue  # needs a bucket; tests/engine has a server of its own
         elif "--search" in words:
             run([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
         elif words[0] == "python":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from affect.engine.executors import Inline
 from affect.engine.packs import partition
 from affect.engine.plan import Plan, plan
 from affect.engine.progress import duration
-from affect.engine.run import PLANNED, Sizes
+from affect.engine.run import Sizes
 from affect.engine.store import Store
 from affect.stats import LEVEL, resolvable, seeds_needed, smallest_p
 from affect.study import Resolved
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> None:
     """Print the plan of `resolved`. Writes nothing; costs are measured in this process."""
-    wanted = plan(resolved, store.rows() if store.folder.exists() else _no_rows())
+    wanted = plan(resolved, store.rows())
     sizes = Sizes(resolved, lambda: slots)
     sizes.learn(wanted.pending, wanted.later, Inline().measure)
     console.print(_work(resolved, wanted, sizes, slots))
@@ -39,7 +38,7 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
     sizes = Sizes(searches[0].resolved, lambda: slots)
     hand_set = [search.trials_of({})[0] for search in searches]
     sizes.learn([], [(trial, search.total) for trial, search in zip(hand_set, searches, strict=True)], Inline().measure)
-    known = store.searches() if store.folder.exists() else {}
+    known = store.searches()
     table = Table(
         title=f"{searches[0].resolved.study.title}: {searches[0].resolved.corpus.banner}", title_justify="left"
     )
@@ -76,10 +75,6 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
         )
     table.caption = f"about {duration(total / slots)} on {slots} workers, and the ablation path"
     console.print(table)
-
-
-def _no_rows() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in PLANNED})
 
 
 def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:

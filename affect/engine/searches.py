@@ -13,6 +13,7 @@ import optuna
 
 from affect.engine import path, suggestions
 from affect.engine.executors import Executor
+from affect.engine.journal import open_journal
 from affect.engine.progress import Display, SearchState
 from affect.engine.run import Summary, run
 from affect.engine.search import (
@@ -64,7 +65,7 @@ class Searcher:
     def _suggest(self, search: ResolvedSearch) -> optuna.Study:
         from affect.engine.tuning import carry_on
 
-        storage = suggestions.open_journal(self.store.journal(search.name))
+        storage = open_journal(self.store.searches_folder, search.name)
         return carry_on(
             search,
             storage,

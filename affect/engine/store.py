@@ -1,26 +1,25 @@
-"""Results on disk: immutable Parquet files, one per pack, in a folder that one run at a time may write to."""
+"""Results: immutable Parquet files, one per pack, in a folder that one run at a time may write to."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from pathlib import Path
+from operator import itemgetter
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from filelock import BaseFileLock, FileLock, Timeout
 
 from affect import schema
-from affect.engine import files, index, requests
+from affect.engine import index, parquet, requests
+from affect.engine.files import Folder, Guard
 from affect.engine.packs import Pack, pack_id
+from affect.engine.parquet import SUFFIX
+from affect.engine.uris import open_folder
 from affect.engine.work import PackResult
 from affect.errors import UserError
 from affect.study import Resolved, SearchRecord, Trial
@@ -29,7 +28,6 @@ TABLES = ("predictions", "curves", "trials")
 """In the order of writing: the file of `trials` commits a pack."""
 
 MARKER = "study.json"
-MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -52,110 +50,112 @@ class Store:
     """The results of one study, `<uri>/<study>/`. Reading needs no lock; writing happens inside `locked()`."""
 
     def __init__(self, uri: str, study: str, warn: Callable[[str], None] = _warn) -> None:
-        parent = files.local_folder(uri)
+        parent = open_folder(uri)
         self.study = study
         self.folder = parent / study
         self.warn = warn
         self.quarantined = 0
         """Files that were moved away by this object."""
-        self._writing = False
-        if (parent / MARKER).exists():
+        self._guard: Guard | None = None
+        """While the folder is locked: UserError once it is another run's."""
+        self._failed: set[str] = set()
+        """Packs with a trial that failed, of all that were read or written."""
+        self.folder.check()
+        if parent.has(MARKER):
             raise UserError(
                 f"{parent}: is the results folder of study {_study_of(parent)}; give the folder that it lies in."
             )
-        files.check_folder(self.folder)
         try:
             self._check_study()
         except PermissionError as error:
             raise UserError(f"{self.folder}: cannot be read ({error.strerror}).") from None
 
     @classmethod
-    def at(cls, folder: str, warn: Callable[[str], None] = _warn) -> Store:
+    def at(cls, uri: str, warn: Callable[[str], None] = _warn) -> Store:
         """The store in an existing results folder (`results/<study>`)."""
-        path = files.local_folder(folder)
-        if not (path / MARKER).exists():
-            raise UserError(f"{path}: no results here ({MARKER} is missing).")
-        if path.name != _study_of(path):
-            raise UserError(f"{path / MARKER}: names study {_study_of(path)}, but the folder is called {path.name}.")
-        return cls(str(path.parent), path.name, warn)
+        folder = open_folder(uri)
+        if not folder.has(MARKER):
+            raise UserError(f"{folder}: no results here ({MARKER} is missing).")
+        if folder.name != _study_of(folder):
+            raise UserError(
+                f"{folder}/{MARKER}: names study {_study_of(folder)}, but the folder is called {folder.name}."
+            )
+        return cls(str(folder.parent), folder.name, warn)
 
     def _check_study(self) -> None:
-        if (self.folder / MARKER).exists():
+        if self.folder.has(MARKER):
             found = _study_of(self.folder)
             if found != self.study:
-                raise UserError(f"{self.folder / MARKER}: these are results of study {found}, not of {self.study}.")
-        elif self.folder.exists() and any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+                raise UserError(f"{self.folder}/{MARKER}: these are results of study {found}, not of {self.study}.")
+        elif self.folder.names(""):
             raise UserError(f"{self.folder}: is not a results folder ({MARKER} is missing) and not empty.")
 
     @contextmanager
     def locked(self) -> Iterator[Store]:
-        """Hold the folder for writing, creating it if needed. The system releases the lock however the holder ends."""
-        lock = self._acquired()
-        try:
-            self._writing = True
-            self._check_study()
-            files.remove_temporaries(self.folder)
-            for name in (*TABLES, "packs", "requests"):
-                (self.folder / name).mkdir(exist_ok=True)
-            marker = {"study": self.study, "schema": schema.VERSION}
-            if not (self.folder / MARKER).exists():
-                files.write_text(self.folder / MARKER, json.dumps(marker) + "\n")
-            self._quarantine_truncated()
-            yield self
-            self.rows()
-        finally:
-            self._writing = False
-            lock.release()
+        """Hold the folder for writing, creating it if needed."""
+        with self.folder.lock(self.warn) as self._guard:
+            try:
+                self._check_study()
+                self.folder.make((*TABLES, "packs", "requests", "searches"))
+                if not self.folder.has(MARKER):
+                    marker = json.dumps({"study": self.study, "schema": schema.VERSION}) + "\n"
+                    self.folder.write(MARKER, marker.encode())
+                self._quarantine_truncated()
+                yield self
+                self.rows()
+            finally:
+                self._guard = None
 
-    def _acquired(self) -> BaseFileLock:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.folder}: is in use by another run; wait for it or use another --results.") from None
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot be written to ({error.strerror or error}).") from None
-        return lock
+    def _still_ours(self) -> None:
+        if self._guard is not None:
+            self._guard()
 
     # Requests
 
     def save_request(self, resolved: Resolved) -> None:
         """Keep what the report is rebuilt from."""
-        files.write_text(self.folder / "requests" / f"{resolved.corpus.name}.json", requests.to_json(resolved))
+        self._still_ours()
+        name, content = f"{resolved.corpus.name}.json", requests.to_json(resolved)
+        (self.folder / "requests").write(name, content.encode())
 
     def requests(self) -> list[str]:
         """Names of the corpora that the study was run with."""
-        return files.names(self.folder / "requests", ".json")
+        return (self.folder / "requests").names(".json")
 
     def load_request(self, corpus: str) -> Resolved:
-        path = self.folder / "requests" / f"{corpus}.json"
+        folder, name = self.folder / "requests", f"{corpus}.json"
         try:
-            return requests.from_json(Resolved, path.read_text(encoding="utf-8"))
+            return requests.from_json(Resolved, folder.read(name).decode())
         except FileNotFoundError:
             known = ", ".join(self.requests()) or "none yet"
             raise UserError(f"{self.folder}: no results with corpus {corpus}; there is {known}.") from None
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); run the study again.") from None
+            raise UserError(f"{folder}/{name}: cannot be read ({error}); run the study again.") from None
 
     # Searches
 
-    def journal(self, search: str) -> Path:
-        """Where Optuna keeps the suggestions of a search."""
-        return self.folder / "searches" / f"{search}.journal"
+    @property
+    def searches_folder(self) -> Folder:
+        """Where Optuna keeps the suggestions of searches, and their histories lie."""
+        return self.folder / "searches"
 
     def save_search(self, record: SearchRecord, history: pd.DataFrame) -> None:
         """Keep what reports of a search are made from."""
         table = pa.Table.from_pandas(history, preserve_index=False)
-        table = table.replace_schema_metadata({"record": requests.to_json(record)})
-        (self.folder / "searches").mkdir(exist_ok=True)
-        files.write_whole(self.folder / "searches" / f"{record.name}.parquet", partial(_write, table))
+        parquet.write(
+            self.searches_folder, record.name, table.replace_schema_metadata({"record": requests.to_json(record)})
+        )
 
     def searches(self) -> dict[str, tuple[SearchRecord, pd.DataFrame]]:
         """Name → record and history of all searches."""
         found = {}
-        for name in files.names(self.folder / "searches", ".parquet"):
-            table = pq.read_table(self.folder / "searches" / f"{name}.parquet", page_checksum_verification=True)
+        for name in self.searches_folder.names(SUFFIX):
+            table, damaged = parquet.read(self.searches_folder, [name], None, None)
+            if damaged or table is None:
+                self.warn(
+                    f"{self.searches_folder}/{name}{SUFFIX}: cannot be read and is left out; run the search again."
+                )
+                continue
             record = requests.from_json(SearchRecord, table.schema.metadata[b"record"].decode())
             found[name] = (record, table.to_pandas())
         return found
@@ -166,54 +166,59 @@ class Store:
         """Store the membership of `packs` before they run, in one file."""
         if not packs:
             return
+        self._still_ours()
         entries = [{"trials": [t.id for t in pack.trials], "split_of": pack.split_of} for pack in packs]
-        text = json.dumps({"packs": entries}, indent=0)
-        files.write_text(self.folder / "packs" / f"{sha256(text.encode()).hexdigest()[:32]}.json", text)
+        name = sha256(json.dumps(entries).encode()).hexdigest()[:32]
+        content = json.dumps({"planned": time.time_ns(), "packs": entries}, indent=0)
+        (self.folder / "packs").write(f"{name}.json", content.encode())
 
     def memberships(self) -> list[Membership]:
-        """All stored packs that were not split, oldest file first."""
-        found: dict[str, Membership] = {}
-        paths = [self.folder / "packs" / f"{name}.json" for name in files.names(self.folder / "packs", ".json")]
-        for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        """All stored packs that were not split, first planned first."""
+        folder = self.folder / "packs"
+        planned: list[tuple[int, list[Membership]]] = []
+        for name in folder.names(".json"):
             try:
-                entries = json.loads(path.read_text(encoding="utf-8"))["packs"]
-                stored = [Membership(tuple(entry["trials"]), entry["split_of"]) for entry in entries]
+                stored = json.loads(folder.read(f"{name}.json"))
+                packs = [Membership(tuple(entry["trials"]), entry["split_of"]) for entry in stored["packs"]]
+                # Files of earlier versions do not say when.
+                planned.append((stored.get("planned", 0), packs))
             except (KeyError, TypeError, ValueError):
-                self._quarantine(path, "packs")
-                continue
-            found.update((membership.id, membership) for membership in stored)
+                self._quarantine("packs", f"{name}.json")
+        found = {pack.id: pack for _, packs in sorted(planned, key=itemgetter(0)) for pack in packs}
         split = {membership.split_of for membership in found.values()}
         return [membership for name, membership in found.items() if name not in split]
 
     def commit(self, pack: Pack, result: PackResult) -> None:
         """Write the three tables of a pack; it counts once the last is in place."""
-        for name in TABLES:
-            table = getattr(result, name)
-            files.write_whole(self._file(name, pack.id), partial(_write, table))
+        self._still_ours()
+        for table in TABLES:
+            parquet.write(self.folder / table, pack.id, getattr(result, table))
         self._remove_superseded(pack)
+        if not set(result.trials["status"].to_pylist()).issubset(schema.SETTLED):
+            self._failed.add(pack.id)
 
     def _remove_superseded(self, pack: Pack) -> None:
         """A trial that failed earlier has a pack of its own with that row; its new row replaces it."""
-        for trial in pack.trials:
-            alone = pack_id([trial.id])
-            if alone != pack.id and self._file("trials", alone).exists():
-                for name in reversed(TABLES):
-                    self._file(name, alone).unlink(missing_ok=True)
+        alone = {pack_id([trial.id]) for trial in pack.trials}
+        # What has failed is remembered: to ask an object store for every trial would take longer than to train some.
+        for name in self._failed.intersection(alone) - {pack.id}:
+            for table in reversed(TABLES):
+                (self.folder / table).remove(f"{name}{SUFFIX}")
 
     # Tables
 
     def rows(self) -> pd.DataFrame:
         """The columns of the `trials` table that plans and reports need (`affect.engine.index.COLUMNS`)."""
         rows, fresh = self._indexed_rows()
-        if self._writing and fresh >= index.WORTH:
+        self._failed = set(rows.loc[~rows["status"].isin(schema.SETTLED), "pack"])
+        if self._guard is not None and fresh >= index.WORTH:
+            self._guard()
             index.write(self.folder, rows[rows["file"].notna()])
         return _without_superseded(rows[list(index.COLUMNS)])
 
     def _indexed_rows(self) -> tuple[pd.DataFrame, int]:
         """All rows with the stamps of their files, and how many files the index lacked."""
-        current = index.stamps(self.folder / "trials", files.names(self.folder / "trials", ".parquet"))
-        known = index.read(self.folder, current)
-        lacking = current[~current["file"].isin(known["file"].unique())]
+        known, lacking = self._known()
         fresh = self._read("trials", lacking["file"].tolist(), index.COLUMNS)
         # A pack's file is named after it; one that was renamed by hand is read every time.
         fresh = fresh.astype({"pack": "str"}).merge(lacking, how="left", left_on="pack", right_on="file")
@@ -221,57 +226,55 @@ class Store:
             return fresh, len(lacking)
         return (pd.concat([known, fresh], ignore_index=True) if len(fresh) else known), len(lacking)
 
+    def _known(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Indexed rows with the stamps of their files, and the stamps of the files that the index lacks."""
+        current = index.stamps(self.folder / "trials")
+        known = index.read(self.folder, current)
+        return known, current[~current["file"].isin(known["file"].unique())]
+
     def trials(self) -> pd.DataFrame:
         """The whole `trials` table of all packs, every hyperparameter column of any of them included."""
-        return _without_superseded(self._read("trials", files.names(self.folder / "trials", ".parquet"), None))
+        return _without_superseded(self._read("trials", (self.folder / "trials").names(SUFFIX), None))
 
     def curves(self, packs: Iterable[str]) -> pd.DataFrame:
         """The `curves` table of the packs with these ids."""
-        present = set(files.names(self.folder / "curves", ".parquet"))
+        present = set((self.folder / "curves").names(SUFFIX))
         return self._read("curves", sorted(present.intersection(packs)), schema.CURVES.names)
 
     def _read(self, table: str, names: Sequence[str], columns: Sequence[str] | None) -> pd.DataFrame:
         """Columns that every file has by schema, or all columns of all files."""
         fixed = schema.CURVES if table == "curves" else schema.trials_schema([])
-        paths = [self._file(table, name) for name in names]
-        while paths:
-            try:
-                read = _read_all(paths, None if columns is None else fixed, columns)
-                return read.to_pandas(strings_to_categorical=True, self_destruct=True)
-            except (OSError, pa.ArrowException):
-                bad = [path for path in paths if not _readable(path)]
-                if not bad:
-                    raise
-                for path in bad:
-                    self._quarantine(path, table)
-                paths = [path for path in paths if path not in bad]
-        return fixed.empty_table().select(list(columns or fixed.names)).to_pandas()
-
-    def _file(self, table: str, pack: str) -> Path:
-        return self.folder / table / f"{pack}.parquet"
+        read, damaged = parquet.read(self.folder / table, names, None if columns is None else fixed, columns)
+        for name in damaged:
+            self._quarantine(table, f"{name}{SUFFIX}")
+        if read is None:
+            return fixed.empty_table().select(list(columns or fixed.names)).to_pandas()
+        return read.to_pandas(strings_to_categorical=True, self_destruct=True)
 
     # Damage
 
     def _quarantine_truncated(self) -> None:
         """Set aside packs of which any file was cut short: cheap enough to be done at every start."""
-        for name in files.names(self.folder / "trials", ".parquet"):
-            for table in TABLES:
-                path = self._file(table, name)
-                if path.exists() and not _framed(path):
-                    self._quarantine(path, table)
+        packs = self._known()[1]["file"] if self.folder.lasting else (self.folder / "trials").names(SUFFIX)
+        for table in TABLES:
+            folder = self.folder / table
+            for name in parquet.cut_short(folder, sorted(set(folder.names(SUFFIX)).intersection(packs))):
+                self._quarantine(table, f"{name}{SUFFIX}")
 
-    def _quarantine(self, path: Path, table: str) -> None:
+    def _quarantine(self, table: str, name: str) -> None:
         """Move an unreadable file away, and with it its pack's commitment, so that its trials run again."""
-        if not self._writing:
-            self.warn(f"{path}: cannot be read and is left out; run the study again to replace it.")
+        if self._guard is None:
+            self.warn(
+                f"{self.folder / table}/{name}: cannot be read and is left out; run the study again to replace it."
+            )
             return
-        for part in {path, *([self._file("trials", path.stem)] if table in TABLES else [])}:
-            if part.exists():
-                goal = self.folder / "quarantine" / part.parent.name
-                goal.mkdir(parents=True, exist_ok=True)
-                os.replace(part, goal / part.name)
+        self._guard()
+        quarantine = self.folder / "quarantine"
+        for part in dict.fromkeys((table, "trials" if table in TABLES else table)):
+            if (self.folder / part).has(name):
+                (self.folder / part).move(name, quarantine / part)
                 self.quarantined += 1
-        self.warn(f"{path}: cannot be read; moved to {self.folder / 'quarantine'}, and its trials run again.")
+        self.warn(f"{self.folder / table}/{name}: cannot be read; moved to {quarantine}, and its trials run again.")
 
 
 def open_packs(
@@ -286,29 +289,16 @@ def open_packs(
     return packs
 
 
-def _study_of(folder: Path) -> str:
-    marker = folder / MARKER
+def _study_of(folder: Folder) -> str:
+    marker = f"{folder}/{MARKER}"
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
+        found = json.loads(folder.read(MARKER))
         name, version = str(found["study"]), int(found["schema"])
     except (OSError, KeyError, TypeError, ValueError):
         raise UserError(f"{marker}: is not readable as the marker of a results folder.") from None
     if version > schema.VERSION:
         raise UserError(f"{marker}: schema version {version} is newer than {schema.VERSION}, which this affect knows.")
     return name
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-
-def _read_all(paths: Sequence[Path], fixed: pa.Schema | None, columns: Sequence[str] | None) -> pa.Table:
-    """All files as one table. Without a schema every file is asked for its own, and columns that it lacks are null."""
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
-    parquet = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    factory = ds.FileSystemDatasetFactory(pa.fs.LocalFileSystem(), [str(path) for path in paths], parquet)
-    dataset = factory.finish(factory.inspect(promote_options="permissive") if fixed is None else fixed)
-    return dataset.to_table(columns=None if columns is None else list(columns))
 
 
 def _without_superseded(rows: pd.DataFrame) -> pd.DataFrame:
@@ -322,19 +312,3 @@ def _without_superseded(rows: pd.DataFrame) -> pd.DataFrame:
         order = rows["search"].isna().argsort(kind="stable")
         rows = rows.iloc[order].drop_duplicates(["trial", "partition", "target"]).sort_index().reset_index(drop=True)
     return rows
-
-
-def _framed(path: Path) -> bool:
-    """Whether a Parquet file has its first and last bytes."""
-    with path.open("rb") as stream:
-        head = stream.read(4)
-        stream.seek(max(0, path.stat().st_size - 4))
-        return head == MAGIC and stream.read(4) == MAGIC
-
-
-def _readable(path: Path) -> bool:
-    try:
-        pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException):
-        return False
-    return True

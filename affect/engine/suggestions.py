@@ -11,13 +11,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from affect.engine.waves import COMPLETE, DIVERGED, FAILED, STOPPED, Verdict
@@ -48,14 +45,6 @@ class Suggestion:
     settings: Settings
     value: float = float("nan")
     """Its final value, once it has one."""
-
-
-def open_journal(path: Path) -> BaseStorage:
-    """The storage in a journal file, made if absent. A half-written last line, left by a crash, is passed over."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return JournalStorage(JournalFileBackend(str(path)))
 
 
 def sampler(seed: int) -> optuna.samplers.BaseSampler:

@@ -13,7 +13,8 @@ import ray
 
 from affect.data.corpus import Corpus
 from affect.data.twin import make_twin
-from affect.engine import suggestions
+from affect.engine.files import LocalFolder
+from affect.engine.journal import open_journal
 from affect.engine.provenance import Provenance
 from affect.engine.search import WAVES_PER_SLOT, ResolvedSearch
 from affect.engine.store import Store
@@ -85,7 +86,7 @@ def _training(folder: Path) -> Waves:
     search = ResolvedSearch(resolved, declared, 1.0, total=EACH * WAVES_PER_SLOT * CORES, seeds=1)
     results: list[WaveResult] = []
     with ray_running():
-        seconds = _timed(search, corpus, folder / "a.journal", results.append)
+        seconds = _timed(search, corpus, folder / "a", results.append)
     walls = [found.result.trials["wall_seconds"][0].as_py() for found in results]
     return Waves(len(walls), sum(walls) / len(walls), sum(walls) / CORES, seconds)
 
@@ -102,7 +103,7 @@ def _free(folder: Path) -> float:
     try:
         store = Store(str(folder / "results"), resolved.study.name)
         with store.locked():
-            return _timed(search, corpus, folder / "b.journal", lambda found: store.commit(found.pack, found.result))
+            return _timed(search, corpus, folder / "b", lambda found: store.commit(found.pack, found.result))
     finally:
         ray.shutdown()
 
@@ -114,7 +115,7 @@ def _timed(search: ResolvedSearch, corpus: Corpus, journal: Path, commit: Callab
     started = time.perf_counter()
     carry_on(
         search,
-        suggestions.open_journal(journal),
+        open_journal(LocalFolder(journal), "bench"),
         place,
         slots=CORES,
         seconds=None,

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from fsspec.core import url_to_fs
 
 import affect.systems
 from affect.data.corpus import Corpus
+from affect.engine import lease
 from affect.engine.provenance import Provenance
 from affect.engine.work import Workplace
 from affect.study import Resolved, Row
 from tests.engine import engine_fakes
-from tests.engine.helpers import make_corpus, make_study
+from tests.engine.helpers import Results, make_corpus, make_study
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +65,61 @@ def resolve(corpus: Corpus, toys: None) -> Callable[..., Resolved]:
 @pytest.fixture
 def place(corpus: Corpus) -> Workplace:
     return Workplace("trial_study", "tiny", str(corpus.folder), Provenance("none 1", "abc", False))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[None]:
+    """A server of S3 on this machine, as `AWS_ENDPOINT_URL` in the environment."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with server, pytest.MonkeyPatch.context() as patch:
+        deadline = time.monotonic() + 60
+        while not _answers(port):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+        server.kill()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def s3_results(s3_server: None) -> Results:
+    """Results in a new bucket."""
+    bucket = f"bucket-{uuid4()}"
+    filesystem, path = url_to_fs(f"s3://{bucket}/some/results", use_listings_cache=False)
+    filesystem.mkdir(bucket)
+    return Results(f"s3://{bucket}/some/results", filesystem, path)
+
+
+@pytest.fixture(params=["local", "s3"])
+def results(request: pytest.FixtureRequest, tmp_path: Path) -> Results:
+    """Results on each kind of file system."""
+    if request.param == "s3":
+        found: Results = request.getfixturevalue("s3_results")
+        return found
+    filesystem, path = url_to_fs(str(tmp_path / "results"), auto_mkdir=True)
+    return Results(str(tmp_path / "results"), filesystem, path)
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of object stores that are found out in seconds."""
+    for name, seconds in (("BEAT", 0.2), ("POLL", 0.1), ("LEASE", 4.0)):
+        monkeypatch.setattr(lease, name, seconds)
 
 
 @pytest.fixture(scope="session")

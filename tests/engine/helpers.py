@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fsspec import AbstractFileSystem
 
 from affect.data.corpus import Corpus
 from affect.data.manifest import TargetInfo
 from affect.data.writer import array_view, write_corpus
+from affect.engine import lease
 from affect.study import Mark, Row, Scale, Study, Table
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +71,43 @@ def make_study(rows: tuple[Row, ...], seeds: int = 2, selection_seeds: int = 1) 
     )
 
 
+@dataclass(frozen=True)
+class Results:
+    """A folder of result folders, looked at and damaged from outside: without the engine, by fsspec alone."""
+
+    uri: str
+    filesystem: AbstractFileSystem
+    path: str
+
+    def names(self, folder: str) -> list[str]:
+        """Names in `folder`, sorted; hidden ones are left out."""
+        path = f"{self.path}/{folder}"
+        if not self.filesystem.isdir(path):
+            return []
+        found = sorted(entry.rpartition("/")[2] for entry in self.filesystem.ls(path, detail=False))
+        return [name for name in found if name and not name.startswith(".")]
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.filesystem.cat_file(f"{self.path}/{name}"))
+
+    def write(self, name: str, content: bytes) -> None:
+        self.filesystem.pipe_file(f"{self.path}/{name}", content)
+
+    def remove(self, name: str) -> None:
+        self.filesystem.rm_file(f"{self.path}/{name}")
+
+    def has(self, name: str) -> bool:
+        return bool(self.filesystem.exists(f"{self.path}/{name}"))
+
+    def contents(self, folder: str) -> dict[str, bytes]:
+        return {name: self.read(f"{folder}/{name}") for name in self.names(folder)}
+
+    def frame(self, folder: str) -> pd.DataFrame:
+        """All tables of `folder` as one."""
+        parts = [pd.read_parquet(io.BytesIO(content)) for content in self.contents(folder).values()]
+        return pd.concat(parts, ignore_index=True)
+
+
 class Silent:
     """A display that shows nothing."""
 
@@ -104,13 +145,15 @@ def listening(processes: Iterable[int]) -> set[str]:
 
 
 @contextmanager
-def another_run(results: Path, study: str) -> Iterator[subprocess.Popen[str]]:
+def another_run(results: str | Path, study: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the results folder of `study`. A new interpreter: a fork of this one would take
     over the locks of its threads."""
     code = "\n".join(
         (
             "import sys",
+            "from affect.engine import lease",
             "from affect.engine.store import Store",
+            f"lease.BEAT = {lease.BEAT}",
             "with Store(*sys.argv[1:]).locked():",
             "    print('held', flush=True)",
             "    sys.stdin.read()",

@@ -20,7 +20,7 @@ from affect.data.corpus import Corpus
 from affect.engine.store import Store
 from affect.study import Row
 from tests.engine import engine_fakes
-from tests.engine.helpers import GRID, ROOT, another_run, environment, make_study
+from tests.engine.helpers import GRID, ROOT, Results, another_run, environment, make_study
 
 ROWS = (Row("other"), Row("toy", GRID), Row("fixed", floor=True), Row("text", floor=True))
 
@@ -62,7 +62,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--set", "fault=big"], "fault=big is not one of none"),
         (["--protocol", "leak_free"], "leak_free"),
         (["--corpus", "nowhere"], "nowhere: unknown corpus"),
-        (["--results", "s3://bucket"], "not yet in s3"),
+        (["--results", "nowhere://x"], "nowhere://x: is no place for results (Protocol not known: nowhere)."),
         (["--executor", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there."),
         (["--rocket"], "unrecognized arguments: --rocket"),
     ],
@@ -157,6 +157,10 @@ def test_places_that_cannot_be_written(mistaken: Callable[..., str], tmp_path: P
     assert "results/trial_study: cannot be written to (" in mistaken()
 
 
+def test_buckets_that_are_not_there(s3_server: None, mistaken: Callable[..., str]) -> None:
+    assert "cannot be reached (The specified bucket does not exist)." in mistaken("--results", "s3://no-such-bucket")
+
+
 def test_plans_for_a_gpu_elsewhere(mistaken: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     cluster = ("--device", "cuda", "--address", "127.0.0.1:1")
@@ -178,6 +182,10 @@ def test_damage_inside_curves_is_found_and_mended(run: Run, capsys: pytest.Captu
     assert " 0 of them new" not in shown.out
     assert path.read_bytes() != bytes(content)
     assert contents(tmp_path / "reports") == report
+
+
+def report_in(reports: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (reports / "trial_study").iterdir()}
 
 
 def test_help_teaches(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,13 +215,13 @@ def test_a_run_ends_with_its_table_and_is_repeatable(
     shown = capsys.readouterr().out
     assert "Report: reports/trial_study" in shown
     assert "| other" in shown
-    report = {p.name: p.read_bytes() for p in (tmp_path / "reports" / "trial_study").iterdir()}
+    report = report_in(tmp_path / "reports")
     assert run() == 0
     assert "0 of them new" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", "results/trial_study", "--reports", "again"])
     assert ended.value.code == 0
-    assert report == {p.name: p.read_bytes() for p in (tmp_path / "again" / "trial_study").iterdir()}
+    assert report == report_in(tmp_path / "again")
 
 
 def test_failed_trials_are_told_by_the_exit_status(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,3 +285,33 @@ def test_results_can_be_listed_and_exported(run: Run, capsys: pytest.CaptureFixt
     assert {"study", "system", "preset", "protocol", "partition", "fold", "target", "metric", "value", "seed"} <= set(
         scores
     )
+
+
+def test_results_on_an_object_store(
+    run: Run, s3_results: Results, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stored = s3_results.uri, f"{s3_results.uri}/trial_study"
+    assert run("--reports", "local") == 0
+    assert run("--plan", "--results", stored[0]) == 0
+    assert not s3_results.names("")
+    assert run("--results", stored[0], "--reports", "remote") == 0
+    shown = capsys.readouterr()
+    assert f"trials in {stored[1]}, 12 of them new" in shown.out
+    assert not shown.err
+    assert run("--results", stored[0], "--reports", "remote") == 0
+    assert run("--plan", "--results", stored[0]) == 0
+    for arguments in (
+        ["report", stored[1], "--reports", "again"],
+        ["results", "list", stored[0]],
+        ["results", "export", stored[1], "--csv", "scores.csv"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 0
+    shown = capsys.readouterr()
+    assert " 0 of them new" in shown.out
+    assert "nothing left to run" in shown.out
+    assert "trial_study" in shown.out
+    local, *others = (report_in(tmp_path / name) for name in ("local", "remote", "again"))
+    assert others == [local, local]
+    assert len(pd.read_csv("scores.csv")) == len(s3_results.frame("trial_study/trials"))

@@ -7,32 +7,51 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import environment, living
+from tests.engine.helpers import Results, environment, living
 
 HERE = Path(__file__).parent
 
 
-def command(corpus: Corpus, work: Path, executor: str, *more: str) -> list[str]:
+def command(corpus: Corpus, results: str, work: Path, executor: str, *more: str) -> list[str]:
     script = [sys.executable, str(HERE / "toy_study.py"), "--corpus", str(corpus.folder), "--executor", executor]
-    return [*script, "--results", str(work / "results"), "--reports", str(work / "reports"), *more]
+    return [*script, "--results", results, "--reports", str(work / "reports"), *more]
 
 
-def finish(corpus: Corpus, work: Path, executor: str, *more: str) -> subprocess.CompletedProcess[str]:
+def finish(corpus: Corpus, results: str, work: Path, executor: str, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(corpus, work, executor, *more), env=environment(), capture_output=True, text=True, timeout=240
+        command(corpus, results, work, executor, *more), env=environment(), capture_output=True, text=True, timeout=240
     )
 
 
-def rows_in(work: Path) -> pd.DataFrame:
-    return pd.read_parquet(work / "results" / "toys" / "trials")
+@contextmanager
+def started(
+    corpus: Corpus, results: Results, work: Path, executor: str, *more: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in a process that has stored two packs or more."""
+    process = subprocess.Popen(
+        command(corpus, results.uri, work, executor, *more),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(results.names("toys/trials")) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield process
+    finally:
+        end(process)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -53,45 +72,40 @@ def end(driver: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
-def test_a_killed_driver(corpus: Corpus, tmp_path: Path, executor: str, request: pytest.FixtureRequest) -> None:
+def test_a_killed_driver(corpus: Corpus, results: Results, tmp_path: Path, executor: str) -> None:
     slowly = ("--set", "seconds=0.3")
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
-    done = finish(corpus, undisturbed, "inline", *slowly)
+    done = finish(corpus, str(undisturbed / "results"), undisturbed, "inline", *slowly)
     assert done.returncode == 0, done.stderr
-    process = subprocess.Popen(
-        command(corpus, killed, executor, *slowly),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    request.addfinalizer(partial(end, process))
-    trials = killed / "results" / "toys" / "trials"
-    deadline = time.monotonic() + 120
-    while not (trials.exists() and len(list(trials.glob("[!.]*"))) >= 2):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    before = contents(trials)
-    again = finish(corpus, killed, executor, *slowly)
+    with started(corpus, results, killed, executor, *slowly) as process:
+        process.kill()
+        process.wait()
+        before = results.contents("toys/trials")
+        again = finish(corpus, results.uri, killed, executor, *slowly)
     assert again.returncode == 0, again.stderr
-    after = contents(trials)
-    assert {name: after[name] for name in before if name.endswith(".parquet")} == {
-        name: content for name, content in before.items() if name.endswith(".parquet") and not name.startswith(".")
-    }, "finished packs are kept"
-    rows = rows_in(killed)
+    after = results.contents("toys/trials")
+    assert {name: after[name] for name in before} == before, "finished packs are kept"
+    rows = results.frame("toys/trials")
     assert not rows.duplicated(["trial", "partition", "target", "metric"]).any()
-    assert set(rows["trial"]) == set(rows_in(undisturbed)["trial"])
+    assert set(rows["trial"]) == set(pd.read_parquet(undisturbed / "results" / "toys" / "trials")["trial"])
     assert contents(killed / "reports") == contents(undisturbed / "reports")
 
 
-def test_a_time_limit_then_the_rest(corpus: Corpus, tmp_path: Path) -> None:
+def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> None:
+    with started(corpus, results, tmp_path / "a", "inline", "--set", "seconds=1"):
+        second = finish(corpus, results.uri, tmp_path / "b", "inline")
+    assert second.returncode == 2
+    refusal = second.stderr.splitlines()[-1]
+    assert f"{results.uri}/toys: is in use by another run" in refusal
+    assert "Traceback" not in second.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_time_limit_then_the_rest(corpus: Corpus, results: Results, tmp_path: Path) -> None:
     slowly = ("--set", "seconds=0.3")
-    first = finish(corpus, tmp_path, "inline", *slowly, "--max-minutes", "0.02")
+    first = finish(corpus, results.uri, tmp_path, "inline", *slowly, "--max-minutes", "0.02")
     assert first.returncode == 3, first.stderr
     assert (tmp_path / "reports" / "toys" / "table_1.md").exists(), "what exists is reported"
-    second = finish(corpus, tmp_path, "inline", *slowly)
+    second = finish(corpus, results.uri, tmp_path, "inline", *slowly)
     assert second.returncode == 0, second.stderr
-    assert not rows_in(tmp_path).duplicated(["trial", "partition", "target"]).any()
+    assert not results.frame("toys/trials").duplicated(["trial", "partition", "target"]).any()

@@ -17,6 +17,8 @@ from optuna.trial import TrialState
 from affect.command import main
 from affect.data.corpus import Corpus
 from affect.engine import suggestions
+from affect.engine.files import LocalFolder
+from affect.engine.journal import open_journal
 from tests.engine import toy_study
 from tests.engine.helpers import environment
 from tests.engine.test_crash import HERE, contents, end
@@ -40,7 +42,7 @@ def launch(corpus: Corpus, work: Path, total: int, *more: str) -> subprocess.Com
 def books(work: Path) -> optuna.Study:
     """The search's own study, not the control's."""
     (path,) = (p for p in (work / "results" / "toys" / "searches").glob("*.journal") if "control" not in p.name)
-    return optuna.load_study(study_name=path.stem, storage=suggestions.open_journal(path))
+    return optuna.load_study(study_name=path.stem, storage=open_journal(LocalFolder(path.parent), path.stem))
 
 
 def rows(work: Path) -> pd.DataFrame:

@@ -10,7 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from affect.engine import suggestions
+from affect.engine.files import LocalFolder
+from affect.engine.journal import open_journal
 from affect.engine.suggestions import ask, finished, requeue, running, tell
+from affect.engine.uris import open_folder
 from affect.engine.waves import Verdict
 from tests.engine.engine_fakes import climbs
 
@@ -19,12 +22,12 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    return tmp_path / "searches" / "a search.journal"
+    return tmp_path / "searches"
 
 
 def opened(journal: Path, seed: int = 0) -> optuna.Study:
     return optuna.create_study(
-        storage=suggestions.open_journal(journal),
+        storage=open_journal(LocalFolder(journal), "a search"),
         study_name="a search",
         sampler=suggestions.sampler(seed),
         direction="maximize",
@@ -108,3 +111,15 @@ def test_what_matters_is_found_to_matter(journal: Path) -> None:
     shares = suggestions.importances(study)
     assert set(shares) == {"height", "noise", "width"}
     assert max(shares, key=shares.get) == "height"
+
+
+def test_a_journal_on_an_object_store_is_gone_on_with() -> None:
+    folder = open_folder("memory://bucket/searches")
+    study = optuna.create_study(storage=open_journal(folder, "a search"), study_name="s", direction="maximize")
+    settings = [ask(study, climbs).settings for _ in range(3)]
+    tell(study, Verdict(1, "stopped", {3: 0.2}))
+    again = optuna.load_study(storage=open_journal(folder, "a search"), study_name="s")
+    assert [trial.user_attrs["settings"] for trial in again.trials] == settings
+    assert running(again) == [0, 2]
+    tell(again, Verdict(0, "complete", {9: 0.5}))
+    assert optuna.load_study(storage=open_journal(folder, "a search"), study_name="s").best_value == 0.5

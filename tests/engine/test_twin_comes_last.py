@@ -40,7 +40,7 @@ def run(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         (["--label-fraction", "nan"], "Label fraction nan leaves the range (0, 1]"),
         (["--set", "alpha=.8", "beta=.7"], "alpha=0.8 and beta=0.7 exceed 1."),
         (["--set", "alpha=2"], "alpha=2 "),
-        (["--results", "s3://bucket"], "not yet in s3"),
+        (["--results", "nowhere://x"], "nowhere://x: is no place for results"),
         (["--results", "theirs"], "these are results of study other_study, not of trial_study"),
         (["--executor", "ray", "--address", "127.0.0.1:1"], "nothing answers there"),
     ],
