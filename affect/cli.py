@@ -73,20 +73,25 @@ def _report(args: argparse.Namespace) -> None:
 
     store = Store.at(args.results)
     check_folder(Path(args.reports))
-    refitted = [record for record, _ in store.searches().values() if record.refits is not None]
-    corpora = sorted({*store.requests(), *(record.refits.corpus.name for record in refitted if record.refits)})
+    records = [record for record, _ in store.searches().values()]
+    corpora = sorted({*store.requests(), *(record.corpus for record in records)})
     if args.corpus is None and len(corpora) > 1:
         raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
-    corpus = args.corpus or (corpora[0] if corpora else "")
-    if corpus in store.requests() or not refitted:
+    if not corpora or (args.corpus is not None and args.corpus not in corpora):
+        known = ", ".join(corpora) or "none yet"
+        raise UserError(f"{store.folder}: no results with corpus {args.corpus or 'of any name'}; there is {known}.")
+    corpus = args.corpus or corpora[0]
+    if corpus in store.requests():
         resolved = store.load_request(corpus)
         folder = write_report(resolved, evidence(resolved, store), Path(args.reports), stdout())
         for sentence in outdated(resolved, store):
             print(sentence)
         print(f"Report: {folder}")
-    for record in refitted:
-        if record.refits is not None and record.refits.corpus.name == corpus:
+    for record in records:
+        if record.corpus == corpus and record.refits is not None:
             print(f"Report: {write_search_report(record, store, Path(args.reports), stdout())}")
+        elif record.corpus == corpus and record.rungs:
+            print(f"No report yet of the search {record.name}: it has not come to its refits.")
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -104,7 +104,7 @@ def _parser(study: Study) -> Parser:
         group = parser.add_argument_group("search")
         add = group.add_argument
         add("--search", type=int, metavar="N", help="let Optuna suggest N settings per declared search and system")
-        add("--search-seeds", type=int, default=1, metavar="N", help="seeds that each suggestion is judged on")
+        add("--search-seeds", type=int, metavar="N", help="seeds that each suggestion is judged on; default: 1")
     group = parser.add_argument_group("how it is run")
     add = group.add_argument
     add("--plan", action="store_true", help="print what would run and what it can show, and stop")
@@ -140,6 +140,8 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     from affect.data.readers import facts_of, is_to_be_made
 
     scale = study.scales[args.scale]
+    if getattr(args, "search_seeds", None) is not None and args.search is None:
+        raise UserError(f"--search-seeds {args.search_seeds}: goes with --search N.")
     seeds = scale.seeds if args.seeds is None else args.seeds
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: at least one seed is needed.")
@@ -155,6 +157,10 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     facts = facts_of(wanted, args.protocol, study.targets)
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
+    for row in rows:
+        for name in overrides:
+            if row.factors and any(name in candidate for candidate in row.candidates):
+                raise UserError(f"--set {name}={overrides[name]}: this study varies {name} itself; leave it out.")
     fractions = tuple(dict.fromkeys(args.label_fraction))
     for fraction in fractions:
         labelled_count(facts.rows["train"], fraction)
@@ -277,40 +283,44 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
     deadline = math.inf if args.max_minutes is None else time.monotonic() + 60 * args.max_minutes
-    exit_code = COMPLETE
+    failed = False
     with store.locked(), executor.connected():
         console.print(resolved.corpus.banner, highlight=False, markup=False)
         for search in searches:
             with display(console) as shown:
-                summary = Searcher(store, place, executor, executor.slots, shown, deadline)(search)
-            record, _ = store.searches()[search.name]
-            if record.refits is not None:
-                folder = write_search_report(record, store, Path(args.reports), console)
+                outcome = Searcher(store, place, executor, shown, deadline)(search)
+            for line in outcome.failed:
+                console.print(f"failed: {line}", highlight=False, markup=False)
+            if outcome.record.refits is not None:
+                folder = write_search_report(outcome.record, store, Path(args.reports), console)
                 console.print(f"Report: {folder}", highlight=False, markup=False)
-            if summary is None or summary.left:
+            failed = failed or bool(outcome.failed)
+            if not outcome.finished and not outcome.failed:
                 console.print("Stopped with work left; the same command goes on.")
                 return UNFINISHED
-            exit_code = FAILED if summary.failed else exit_code
-    return exit_code
+    return FAILED if failed else COMPLETE
 
 
 def _searches(resolved: Resolved, args: argparse.Namespace) -> list[ResolvedSearch]:
     from affect.engine.search import ResolvedSearch
 
-    for name, value in (("--search", args.search), ("--search-seeds", args.search_seeds)):
+    seeds = 1 if args.search_seeds is None else args.search_seeds
+    for name, value in (("--search", args.search), ("--search-seeds", seeds)):
         if value < 1:
             raise UserError(f"{name} {value}: must be at least 1.")
+    if args.seeds is not None:
+        raise UserError(f"--seeds {args.seeds}: suggestions are judged on --search-seeds; leave --seeds out.")
     if args.executor == "inline":
         raise UserError("--search --executor inline: a search runs on Ray Tune; leave --executor out.")
     systems = {row.system for row in resolved.rows}
     declared = [search for search in resolved.study.searches if search.system in systems]
     searches = [
-        ResolvedSearch(resolved, search, fraction, args.search, args.search_seeds)
+        ResolvedSearch(resolved, search, fraction, args.search, seeds)
         for search in declared
         for fraction in resolved.label_fractions
     ]
     for search in searches:
-        search.trials_of({})  # mistakes in --set show here, before anything is written
+        search.check()
     return searches
 
 
@@ -328,7 +338,7 @@ def write_search_report(record: SearchRecord, store: Store, reports: Path, conso
         None if control is None else control[1],
         None if record.path is None else evidence(record.path, store)["values"],
     )
-    folder = reports / record.refits.study.name / f"search-{record.system}-{100 * record.label_fraction:g}"
+    folder = reports / record.refits.study.name / f"search-{record.name}"
     build_report(Evidence(record.refits, **evidence(record.refits, store), search=found), folder)
     console.print((folder / "refits.md").read_text(encoding="utf-8"), highlight=False, markup=False)
     return folder

@@ -77,6 +77,8 @@ class Search:
     reduction: int = 3
     refits: int = 5
     refit_seeds: int = 5
+    path_seeds: int = 2
+    """Fresh seeds on which the ablation path is walked: every step trains every change that is left."""
     together: tuple[tuple[str, ...], ...] = ()
     """Settings that have a meaning only jointly (α and β): one factor of the ablation path."""
     control: bool = False
@@ -302,6 +304,7 @@ class SearchRecord:
     """A search as it was carried out: what its report needs beside rows and the history of its suggestions."""
 
     name: str
+    corpus: str
     system: str
     label_fraction: float
     search_seeds: int

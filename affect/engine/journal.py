@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,14 +19,23 @@ DIGITS = 9
 
 
 def open_journal(folder: Folder, name: str) -> BaseStorage:
-    """The storage in journal `name` of `folder`, made if absent. A half-written last line, left by a crash, is passed
-    over. The folder must be this run's alone (`Folder.lock`)."""
+    """The storage in journal `name` of `folder`, made if absent. The folder must be this run's alone (`Folder.lock`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if isinstance(folder, LocalFolder):
+            file = folder.path / f"{name}.journal"
             folder.path.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(folder.path / f"{name}.journal")))
+            _mend(file)
+            return JournalStorage(JournalFileBackend(str(file)))
         return JournalStorage(Entries(folder / f"{name}.journal"))
+
+
+def _mend(file: Path) -> None:
+    """Take away what a crash may have left: half of a last line, to which the next would be glued, and Optuna's lock."""
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    if file.exists():
+        with file.open("r+b") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 class Entries(BaseJournalBackend):

@@ -44,10 +44,12 @@ class Pack:
     seconds: float = 0.0
     split_of: str | None = None
     """The pack that this one is a part of, after it failed or did not fit into memory."""
+    search: str | None = None
+    """The search of which it is a wave: it never takes the place of a pack that trained the same trials to their end."""
 
     @property
     def id(self) -> str:
-        return pack_id(trial.id for trial in self.trials)
+        return pack_id([*(trial.id for trial in self.trials), *([self.search] if self.search else [])])
 
     def split(self, parts: int) -> list[Pack]:
         """This pack in at most `parts` even parts."""

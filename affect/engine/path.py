@@ -29,7 +29,7 @@ class Change:
 
 def changes(search: ResolvedSearch, winner: Settings) -> list[Change]:
     """The factors in which `winner` (suggested settings) differs from the hand-set configuration."""
-    before, after = search.settings_of({}), search.settings_of(winner)
+    before, after = (search.full_settings_of(settings) for settings in ({}, winner))
     differing = [name for name in after if before[name] != after[name]]
     found: list[Change] = []
     for name in differing:
@@ -43,13 +43,19 @@ def changes(search: ResolvedSearch, winner: Settings) -> list[Change]:
 def step(search: ResolvedSearch, taken: Sequence[Change], left: Sequence[Change]) -> Resolved:
     """Where the path stands and every way to go on, as a study on fresh seeds; the rows are called by their change."""
     rows = (_row(search, taken, HAND_SET), *(_row(search, [*taken, change], change.label) for change in left))
-    return derived(search, rows, search.seeds, "ablation path")
+    return _study(search, rows)
 
 
 def walked(search: ResolvedSearch, taken: Sequence[Change]) -> Resolved:
     """The finished path, a row per step."""
     steps = [_row(search, taken[: i + 1], f"+ {change.label}") for i, change in enumerate(taken)]
-    return derived(search, (_row(search, [], HAND_SET), *steps), search.seeds, "ablation path")
+    return _study(search, (_row(search, [], HAND_SET), *steps))
+
+
+def _study(search: ResolvedSearch, rows: tuple[Row, ...]) -> Resolved:
+    """On seeds that neither the suggestions nor the refits have seen."""
+    declared = search.declared
+    return derived(search, rows, search.seeds + declared.refit_seeds, declared.path_seeds, "ablation path")
 
 
 def _row(search: ResolvedSearch, taken: Sequence[Change], label: str) -> Row:

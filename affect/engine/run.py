@@ -49,7 +49,12 @@ class Summary:
 
     def followed_by(self, more: Summary) -> Summary:
         """Both runs as one."""
-        return replace(more, trained=self.trained + more.trained, seconds=self.seconds + more.seconds)
+        return replace(
+            more,
+            trained=self.trained + more.trained,
+            seconds=self.seconds + more.seconds,
+            failed=(*(each for each in self.failed if each not in more.failed), *more.failed),
+        )
 
 
 def run(

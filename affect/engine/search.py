@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +18,8 @@ import pandas as pd
 from affect.engine import suggestions
 from affect.engine.plan import Plan, task_facts, task_spec
 from affect.engine.suggestions import Suggestion
+from affect.engine.waves import COMPLETE, DIVERGED, STOPPED
+from affect.errors import UserError
 from affect.study import Mark, Resolved, Row, Scale, Search, Settings, Table, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import System, resolve_settings
@@ -26,7 +28,8 @@ WAVES_PER_SLOT = 5
 """A search of N suggestions is cut into about so many waves per worker: fewer would give Optuna too little to learn
 from between them, more would leave stacks and ASHA with too few to share."""
 LARGEST_WAVE = 16
-SETTLED = (suggestions.COMPLETE, suggestions.STOPPED, suggestions.DIVERGED)
+ENDS = (COMPLETE, STOPPED, DIVERGED)
+"""Statuses of rows of a search, the worst last."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,25 @@ class ResolvedSearch:
     declared: Search
     fraction: float
     total: int
-    """Suggestions to bring to an end; of a control, 0: it has its budget in steps."""
+    """Suggestions to bring to an end."""
     seeds: int
     """Search seeds; refits use the ones that follow."""
-    steps: int = 0
-    """Of a control: optimiser steps to spend."""
+    steps: int | None = None
+    """Of a control, which stops nothing: optimiser steps to spend instead."""
 
     @property
     def control(self) -> bool:
-        return self.steps > 0
+        return self.steps is not None
+
+    @property
+    def epochs(self) -> int:
+        """Of a suggestion that goes all the way."""
+        return int(self.settings_of({}).get("epochs", 1))
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        return () if self.control else self.declared.rungs
+        """Epochs at which suggestions are compared: those declared that lie before the end."""
+        return () if self.control else tuple(rung for rung in self.declared.rungs if rung < self.epochs)
 
     @property
     def system(self) -> System:
@@ -62,10 +71,9 @@ class ResolvedSearch:
     @cached_property
     def name(self) -> str:
         """Names the journal, and the search in every row: all that decides what a suggestion is worth is in it."""
-        space = self.declared.space
         identity = {
             "cell": self.trials_of({})[0].cell,
-            "space": None if space is None else f"{space.__module__}.{space.__qualname__}",
+            "space": outline(self.declared.space)[0],
             "rungs": self.rungs,
             "reduction": self.declared.reduction,
             "seeds": self.seeds,
@@ -78,6 +86,20 @@ class ResolvedSearch:
         """Every hyperparameter: `--set` wins over what is suggested, that over what the study sets for the corpus."""
         base = self.resolved.study.settings.get(self.resolved.corpus.name, {})
         return resolve_settings(self.system, self.resolved.preset, base, suggested, self.resolved.overrides)
+
+    def full_settings_of(self, suggested: Settings) -> dict[str, float | int | str]:
+        """`settings_of`, with the default of every hyperparameter that settings leave out."""
+        settings = self.settings_of(suggested)
+        return {name: settings.get(name, hp.default) for name, hp in self.system.hyperparameters.items()}
+
+    def check(self) -> None:
+        """UserError for what would only show once suggestions are trained."""
+        self.trials_of({})
+        searched = outline(self.declared.space)[1]
+        for name in sorted(searched & {*self.resolved.overrides, "epochs"}):
+            told = self.resolved.overrides.get(name)
+            what = f"--set {name}={told}" if told is not None else f"--search of {self.declared.system}"
+            raise UserError(f"{what}: the search of {self.declared.system} chooses {name} itself; leave it out.")
 
     def trials_of(self, suggested: Settings) -> tuple[Trial, ...]:
         first = Trial(
@@ -93,47 +115,75 @@ class ResolvedSearch:
 
     def steps_of(self, settings: Settings, epochs: int) -> int:
         """Optimiser steps that `epochs` epochs of a suggestion take, over all search seeds."""
-        full = self.settings_of(settings)
-        steps = self.system.steps(full, task_facts(self.resolved.corpus, self.task.targets, self.fraction))
-        return self.seeds * math.ceil(steps * epochs / int(full.get("epochs", 1)))
+        facts = task_facts(self.resolved.corpus, self.task.targets, self.fraction)
+        return self.seeds * math.ceil(self.system.steps(self.settings_of(settings), facts) * epochs / self.epochs)
 
     def spent(self, study: optuna.Study) -> int:
-        """Optimiser steps of all suggestions so far, those that are running taken for whole ones."""
+        """Optimiser steps of all suggestions that came to an end."""
         frame = suggestions.history(study)
-        over = sum(self.steps_of(s, e) for s, e in zip(frame["settings"].map(json.loads), frame["epochs"], strict=True))
-        return over + len(suggestions.running(study)) * self._whole
+        return sum(self.steps_of(s, e) for s, e in zip(frame["settings"].map(json.loads), frame["epochs"], strict=True))
 
     @cached_property
     def _whole(self) -> int:
-        return self.steps_of({}, int(self.settings_of({}).get("epochs", 1)))
+        return self.steps_of({}, self.epochs)
 
     def lacking(self, study: optuna.Study) -> int:
-        """How many more suggestions to ask for."""
-        if self.control:
-            return max(0, math.ceil((self.steps - self.spent(study)) / self._whole))
+        """How many more suggestions to ask for, those that are running taken for whole ones."""
+        if self.steps is not None:
+            left = self.steps - self.spent(study)
+            return max(0, math.ceil(left / self._whole) - len(suggestions.running(study)))
         return max(0, self.total - suggestions.finished(study) - len(suggestions.running(study)))
 
     @property
     def expected_share(self) -> float:
         """Of its epochs that a suggestion is expected to train: each rung lets one in `reduction` go on."""
-        epochs = int(self.settings_of({}).get("epochs", 1))
-        marks = [0, *(rung for rung in self.rungs if rung < epochs), epochs]
+        marks = [0, *self.rungs, self.epochs]
         share = sum((b - a) / self.declared.reduction**k for k, (a, b) in enumerate(pairwise(marks)))
-        return share / epochs
+        return share / self.epochs
 
     def wave(self, slots: int) -> int:
         """Suggestions per wave."""
-        total = self.total or math.ceil(self.steps / self._whole)
+        total = self.total if self.steps is None else math.ceil(self.steps / self._whole)
         fewest = self.declared.reduction if self.rungs else 1  # with fewer, ASHA lets one go on whatever it is worth
         return max(fewest, min(LARGEST_WAVE, math.ceil(total / (WAVES_PER_SLOT * slots))))
 
 
-def stored_statuses(rows: pd.DataFrame, name: str) -> dict[int, str]:
-    """Number → status of the suggestions of search `name` whose rows are stored; the worst of its trials counts."""
-    mine = rows[(rows["search"] == name) & rows["status"].isin(SETTLED)]
-    found: dict[int, str] = {}
-    for number, status in zip(mine["suggestion"].astype(int), mine["status"].astype(str), strict=True):
-        found[number] = max(found.get(number, status), status, key=SETTLED.index)
+class _Recorder:
+    """Stands for an Optuna trial and notes what a space asks of it; answers with the lowest or first value."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[Any]] = []
+
+    def _note(self, kind: str, name: str, value: Any, *given: Any, **options: Any) -> Any:
+        self.asked.append([kind, name, *given, sorted(options.items())])
+        return value
+
+    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
+        return float(self._note("float", name, low, low, high, **options))
+
+    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> int:
+        return int(self._note("int", name, low, low, high, **options))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._note("categorical", name, choices[0], *choices)
+
+
+def outline(space: Callable[[Any], Settings] | None) -> tuple[list[list[Any]], set[str]]:
+    """What a space asks Optuna for, ranges and all, and the settings that it makes of the answers."""
+    if space is None:
+        return [], set()
+    recorder = _Recorder()
+    settings = space(recorder)
+    return recorder.asked, set(settings)
+
+
+def stored_statuses(search: ResolvedSearch, rows: pd.DataFrame) -> dict[int, tuple[str, frozenset[str]]]:
+    """Number → (status, ids of its trials) of the suggestions of `search` whose rows are stored; the worst of its trials
+    counts."""
+    mine = rows[(rows["search"] == search.name) & rows["status"].isin(ENDS)].drop_duplicates("trial")
+    found: dict[int, tuple[str, frozenset[str]]] = {}
+    for number, part in mine.groupby(mine["suggestion"].astype(int)):
+        found[int(number)] = (max(part["status"].astype(str), key=ENDS.index), frozenset(part["trial"].astype(str)))
     return found
 
 
@@ -145,8 +195,10 @@ def history_of(search: ResolvedSearch, study: optuna.Study) -> pd.DataFrame:
     return frame
 
 
-def derived(search: ResolvedSearch, rows: tuple[Row, ...], seeds: int, what: str, **parts: Any) -> Resolved:
-    """`rows` on the first `seeds` fresh seeds as a study of its own, declared with `parts`."""
+def derived(
+    search: ResolvedSearch, rows: tuple[Row, ...], first_seed: int, seeds: int, what: str, **parts: Any
+) -> Resolved:
+    """`rows` on `seeds` seeds from `first_seed` on as a study of its own, declared with `parts`."""
     origin = search.resolved
     study = replace(
         origin.study,
@@ -161,7 +213,7 @@ def derived(search: ResolvedSearch, rows: tuple[Row, ...], seeds: int, what: str
         label_fractions=(search.fraction,),
         seeds=seeds,
         selection_seeds=1,
-        first_seed=search.seeds,
+        first_seed=first_seed,
     )
 
 
@@ -173,6 +225,7 @@ def refits(search: ResolvedSearch, best: Sequence[Suggestion]) -> Resolved:
     return derived(
         search,
         rows,
+        search.seeds,
         search.declared.refit_seeds,
         "search",
         marks=(Mark("∗", hand.name),),
@@ -186,16 +239,17 @@ def refits(search: ResolvedSearch, best: Sequence[Suggestion]) -> Resolved:
 
 def winner_of(wanted: Resolved, plan: Plan, rows: pd.DataFrame) -> Row | None:
     """The refitted suggestion with the highest development mean over fresh seeds; None where none has all of its trials."""
-    means = development_means(plan, rows)
+    means = development_means(plan, rows, len(wanted.study.targets))
     candidates = [row for row in wanted.rows[1:] if row.name in means]
     return max(candidates, key=lambda row: means[row.name], default=None)
 
 
-def development_means(plan: Plan, rows: pd.DataFrame) -> dict[str, float]:
-    """Row → mean development value over targets and seeds; rows that lack a trial are left out."""
+def development_means(plan: Plan, rows: pd.DataFrame, targets: int) -> dict[str, float]:
+    """Row → mean development value over all `targets` and seeds; a target that a row gives no weight counts as zero, as
+    in the search. Rows that lack a trial are left out."""
     there = rows[(rows["partition"] == "development") & (rows["status"] == "complete")]
     value = dict(zip(zip(there["trial"], there["target"], strict=True), there["value"], strict=True))
     found: dict[str, list[float]] = {}
     for (name, _, target), trials in plan.finals.items():
-        found.setdefault(name, []).extend(value.get((trial.id, target), math.nan) for trial in trials)
-    return {name: float(np.mean(values)) for name, values in found.items() if not np.isnan(values).any()}
+        found.setdefault(name, []).append(float(np.mean([value.get((t.id, target), math.nan) for t in trials])))
+    return {name: sum(means) / targets for name, means in found.items() if not np.isnan(means).any()}

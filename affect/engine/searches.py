@@ -25,8 +25,32 @@ from affect.engine.search import (
     winner_of,
 )
 from affect.engine.store import Store
+from affect.engine.waves import WaveResult
 from affect.engine.work import Workplace
-from affect.study import Resolved, SearchRecord
+from affect.study import Resolved, Row, SearchRecord
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a search has come."""
+
+    record: SearchRecord
+    finished: bool
+    failed: tuple[str, ...]
+    """What failed, in words."""
+
+
+def _record(search: ResolvedSearch, study: optuna.Study) -> SearchRecord:
+    return SearchRecord(
+        search.name,
+        search.resolved.corpus.name,
+        search.declared.system,
+        search.fraction,
+        search.seeds,
+        search.rungs,
+        search.declared.reduction,
+        importances=suggestions.importances(study),
+    )
 
 
 @dataclass
@@ -36,81 +60,84 @@ class Searcher:
     store: Store
     place: Workplace
     executor: Executor
-    slots: int
     display: Display
     deadline: float
 
-    def __call__(self, search: ResolvedSearch) -> Summary | None:
-        """All phases of a search, as far as the deadline allows; the summary of what was trained last, None where
-        suggestions are still lacking."""
+    def __call__(self, search: ResolvedSearch) -> Outcome:
+        """All phases of a search, as far as the deadline allows."""
         study = self._suggest(search)
-        record = self._record(search, study)
-        if search.lacking(study):
-            return None
-        if search.declared.control:
-            control = replace(search, total=0, steps=search.spent(study))
-            record = replace(record, control=control.name)
-            other = self._suggest(control)
-            self.store.save_search(self._record(control, other), history_of(control, other))
-            if control.lacking(other):
-                return None
-        wanted = refits(search, suggestions.best(study, search.declared.refits))
-        record = replace(record, refits=wanted)
+        failed = tuple(f"suggestion {number}: {why}" for number, why in suggestions.messages(study).items())
+        known = self.store.searches().get(search.name)
+        # What an earlier run came to stays until this one has come as far.
+        record = replace(known[0], importances=suggestions.importances(study)) if known else _record(search, study)
         self.store.save_search(record, history_of(search, study))
+        unfinished = Outcome(record, False, failed)
+        if search.lacking(study):
+            return unfinished
+        if search.declared.control and search.spent(study):
+            control = replace(search, steps=search.spent(study))
+            other = self._suggest(control)
+            self.store.save_search(_record(control, other), history_of(control, other))
+            if control.lacking(other):
+                return unfinished
+            record = replace(record, control=control.name)
+        wanted = refits(search, suggestions.best(study, search.declared.refits))
         summary = self._run(wanted)
-        if summary.plan.pending:
-            return summary
-        return self._path(search, study, record, summary)
+        record = replace(record, refits=wanted, winner=None, path=None)
+        if summary is not None and not summary.plan.pending:
+            winner = winner_of(wanted, summary.plan, self.store.rows())
+            if winner is not None:
+                record = replace(record, winner=winner.name)
+                record, summary = self._path(search, record, winner, summary)
+        self.store.save_search(record, history_of(search, study))
+        if summary is None:
+            return Outcome(record, False, failed)
+        failed += tuple(f"{t.system}, seed {t.seed} (trial {t.id[:12]}): {why}" for t, why in summary.failed)
+        return Outcome(record, not summary.left, failed)
 
     def _suggest(self, search: ResolvedSearch) -> optuna.Study:
         from affect.engine.tuning import carry_on
 
-        storage = open_journal(self.store.searches_folder, search.name)
+        def commit(found: WaveResult) -> None:
+            if found.result is not None:
+                self.store.commit(found.pack, found.result)
+
         return carry_on(
             search,
-            storage,
+            open_journal(self.store.searches_folder, search.name),
             self.place,
-            slots=self.slots,
+            slots=self.executor.slots,
             seconds=self._left(),
-            status_of=stored_statuses(self.store.rows(), search.name),
-            commit=lambda found: self.store.commit(found.pack, found.result),
+            stored=stored_statuses(search, self.store.rows()),
+            commit=commit,
             heard=_Watch(search, self.display),
         )
 
-    def _record(self, search: ResolvedSearch, study: optuna.Study) -> SearchRecord:
-        record = SearchRecord(
-            search.name,
-            search.declared.system,
-            search.fraction,
-            search.seeds,
-            search.rungs,
-            search.declared.reduction,
-            importances=suggestions.importances(study),
-        )
-        self.store.save_search(record, history_of(search, study))
-        return record
-
-    def _path(self, search: ResolvedSearch, study: optuna.Study, record: SearchRecord, summary: Summary) -> Summary:
-        """Walk from the hand-set configuration to the winner: each step is planned from the rows of those before."""
-        assert record.refits is not None
-        winner = winner_of(record.refits, summary.plan, self.store.rows())
-        if winner is None:
-            return summary
-        record = replace(record, winner=winner.name)
+    def _path(
+        self, search: ResolvedSearch, record: SearchRecord, winner: Row, summary: Summary
+    ) -> tuple[SearchRecord, Summary | None]:
+        """Walk from the hand-set configuration to the winner: each step is planned from the rows of those before. Only
+        a path that came to its end is kept."""
         left = path.changes(search, winner.candidates[0])
         taken: list[path.Change] = []
         while left:
-            summary = summary.followed_by(self._run(path.step(search, taken, left)))
-            if summary.plan.pending:
-                break
-            best = path.best_of(left, development_means(summary.plan, self.store.rows()))
+            step = self._run(path.step(search, taken, left))
+            if step is None:
+                return record, None
+            summary = summary.followed_by(step)
+            if step.plan.pending:
+                return record, summary
+            targets = len(search.resolved.study.targets)
+            best = path.best_of(left, development_means(step.plan, self.store.rows(), targets))
             taken.append(best)
             left = [change for change in left if change != best]
-        self.store.save_search(replace(record, path=path.walked(search, taken)), history_of(search, study))
-        return summary
+        return replace(record, path=path.walked(search, taken)), summary
 
-    def _run(self, wanted: Resolved) -> Summary:
+    def _run(self, wanted: Resolved) -> Summary | None:
+        """None where no time is left."""
         left = self._left()
+        if left == 0:
+            return None
         return run(wanted, self.store, self.executor, self.place, self.display, None if left is None else left / 60)
 
     def _left(self) -> float | None:
@@ -127,7 +154,7 @@ class _Watch:
 
     def __call__(self, study: optuna.Study) -> None:
         search, done = self.search, suggestions.finished(study)
-        share = min(1.0, search.spent(study) / search.steps if search.control else done / search.total)
+        share = min(1.0, done / search.total if search.steps is None else search.spent(study) / search.steps)
         if self.first:
             self.before, self.first = share, False
         gained, elapsed = share - self.before, time.monotonic() - self.begun

@@ -194,7 +194,7 @@ class Store:
         for table in TABLES:
             parquet.write(self.folder / table, pack.id, getattr(result, table))
         self._remove_superseded(pack)
-        if not set(result.trials["status"].to_pylist()).issubset(schema.SETTLED):
+        if "failed" in result.trials["status"].to_pylist():
             self._failed.add(pack.id)
 
     def _remove_superseded(self, pack: Pack) -> None:
@@ -210,7 +210,7 @@ class Store:
     def rows(self) -> pd.DataFrame:
         """The columns of the `trials` table that plans and reports need (`affect.engine.index.COLUMNS`)."""
         rows, fresh = self._indexed_rows()
-        self._failed = set(rows.loc[~rows["status"].isin(schema.SETTLED), "pack"])
+        self._failed = set(rows.loc[rows["status"] == "failed", "pack"])
         if self._guard is not None and fresh >= index.WORTH:
             self._guard()
             index.write(self.folder, rows[rows["file"].notna()])

@@ -22,11 +22,11 @@ from affect.study import Settings
 
 STARTUP = 10
 """Suggestions drawn at random before any are derived from others: Optuna's own default."""
-STALE, SETTINGS, ATTEMPT, STATUS = "stale", "settings", "attempt", "status"
-"""Attributes of a suggestion: it ended with its run and was asked anew; what it sets; which asking of these settings it is;
-how it ended."""
-ATTEMPTS = 3
-"""How often a suggestion is asked before the deaths of its runs are held against it."""
+STALE, SETTINGS, DEATHS, STATUS, EPOCHS, MESSAGE = "stale", "settings", "deaths", "status", "epochs", "message"
+"""Attributes of a suggestion: it ended with its run and was asked anew; what it sets; how many workers died of these
+settings before; how it ended, after how many epochs, and why."""
+DEADLY = 3
+"""Workers that must die of a suggestion before it is held against it."""
 
 _STATES = {
     COMPLETE: TrialState.COMPLETE,
@@ -74,20 +74,33 @@ def tell(study: optuna.Study, verdict: Verdict) -> None:
     for epoch, value in verdict.values.items():
         if epoch not in known:
             report(study, verdict.number, epoch, value)
-    _note(study, study.get_trials(deepcopy=False)[verdict.number], STATUS, verdict.status)
+    trial = study.get_trials(deepcopy=False)[verdict.number]
+    _note(study, trial, STATUS, verdict.status)
+    _note(study, trial, EPOCHS, verdict.epochs)
+    if verdict.message:
+        _note(study, trial, MESSAGE, verdict.message)
     final = verdict.values[max(verdict.values)] if verdict.status == COMPLETE else None
     study.tell(verdict.number, final, state=_STATES[verdict.status])
 
 
-def requeue(study: optuna.Study, numbers: Collection[int]) -> None:
-    """End suggestions whose run was lost, and have the same settings suggested again, unless that is hopeless."""
+def requeue(study: optuna.Study, numbers: Collection[int], killed: bool = False) -> None:
+    """End suggestions whose run was lost, and have the same settings suggested again.
+
+    `killed`: their worker died while the run went on, which a suggestion may do `DEADLY` times before it has failed.
+    """
     for number in numbers:
         trial = study.get_trials(deepcopy=False)[number]
-        attempt = int(trial.user_attrs.get(ATTEMPT, 1))
-        if attempt < ATTEMPTS and trial.params:
-            _note(study, trial, STALE, True)
-            study.enqueue_trial(trial.params, user_attrs={ATTEMPT: attempt + 1})
+        deaths = int(trial.user_attrs.get(DEATHS, 0)) + killed
+        if deaths >= DEADLY:
+            tell(study, Verdict(number, FAILED, message=f"{deaths} workers died of it"))
+            continue
+        # A run may end while its suggestion is being asked for: then what it was to be is known if it was queued.
+        whole = SETTINGS in trial.user_attrs
+        params = trial.params if whole else trial.system_attrs.get("fixed_params", {})
+        _note(study, trial, STALE, True)
         study.tell(number, state=TrialState.FAIL)
+        if params:
+            study.enqueue_trial(params, user_attrs={DEATHS: deaths})
 
 
 def _note(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
@@ -116,7 +129,7 @@ def records(study: optuna.Study, rungs: Sequence[int]) -> dict[int, list[float]]
 
 
 def history(study: optuna.Study) -> pd.DataFrame:
-    """One row per suggestion that ended of its own, in Optuna's order: columns `HISTORY`."""
+    """One row per suggestion that came to an end of its own, in Optuna's order: columns `HISTORY`."""
     rows = []
     for trial in _ended(study):
         reached = trial.intermediate_values
@@ -125,7 +138,7 @@ def history(study: optuna.Study) -> pd.DataFrame:
                 trial.number,
                 trial.user_attrs.get(STATUS, FAILED),
                 reached[max(reached)] if reached else float("nan"),
-                max(reached, default=0),
+                int(trial.user_attrs.get(EPOCHS, 0)),
                 json.dumps(trial.params, sort_keys=True),
                 json.dumps(trial.user_attrs[SETTINGS], sort_keys=True),
                 json.dumps({str(epoch): value for epoch, value in sorted(reached.items())}),
@@ -154,6 +167,11 @@ def best(study: optuna.Study, count: int) -> list[Suggestion]:
         settings = trial.user_attrs[SETTINGS]
         found.setdefault(json.dumps(settings, sort_keys=True), Suggestion(trial.number, settings, trial.value or 0.0))
     return list(found.values())[:count]
+
+
+def messages(study: optuna.Study) -> dict[int, str]:
+    """Number → why it failed."""
+    return {trial.number: trial.user_attrs[MESSAGE] for trial in _ended(study) if MESSAGE in trial.user_attrs}
 
 
 def _ended(study: optuna.Study) -> list[FrozenTrial]:

@@ -24,9 +24,10 @@ from ray.tune.search.optuna import OptunaSearch
 from affect.engine import suggestions
 from affect.engine.search import ResolvedSearch
 from affect.engine.suggestions import Suggestion
-from affect.engine.waves import Wave, WaveResult, lost, run_wave
+from affect.engine.waves import COMPLETE, Verdict, Wave, WaveResult, run_wave
 from affect.engine.work import Workplace
 from affect.errors import UserError
+from affect.streams import stream_key
 
 FRUITLESS = 3
 """Rounds of Tune in a row that end without one finished suggestion before the search is given up."""
@@ -36,6 +37,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
     "TUNE_DISABLE_DATED_SUBDIR": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
@@ -51,6 +53,7 @@ class WaveSearch(OptunaSearch):
         storage: optuna.storages.BaseStorage,
         slots: int,
         seed: int,
+        deadline: float,
         exchange: Any,
         commit: Callable[[WaveResult], None],
         heard: Callable[[optuna.Study], None],
@@ -63,8 +66,12 @@ class WaveSearch(OptunaSearch):
             study_name=search.name,
             sampler=suggestions.sampler(seed),
         )
-        self.search, self.slots, self.exchange, self.commit, self.heard = search, slots, exchange, commit, heard
+        self.search, self.slots, self.deadline = search, slots, deadline
+        self.exchange, self.commit, self.heard = exchange, commit, heard
         self.waves: dict[str, Wave] = {}
+        self.asked: dict[str, float] = {}
+        self.took: list[float] = []
+        self.mistake: UserError | None = None
 
     @property
     def study(self) -> optuna.Study:
@@ -73,12 +80,14 @@ class WaveSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         count = min(self.search.wave(self.slots), self.search.lacking(self.study))
-        if count <= 0:
-            return str(self.FINISHED)
+        left = self.deadline - time.monotonic()
+        if count <= 0 or self.mistake or (self.took and max(self.took) > left):
+            return str(self.FINISHED)  # a wave that would not end in time is not begun
         space = self.search.declared.space
         assert space is not None
         asked = [suggestions.ask(self.study, space) for _ in range(count)]
-        self.waves[trial_id] = wave = self._wave(asked)
+        wave = self._wave(asked)
+        self.waves[trial_id], self.asked[trial_id] = wave, time.monotonic()
         ray.get(self.exchange.post.remote(trial_id, wave))
         return {"wave": trial_id}
 
@@ -96,13 +105,15 @@ class WaveSearch(OptunaSearch):
         wave = self.waves.pop(trial_id, None)
         if wave is None:
             return
-        found: list[WaveResult] | None = ray.get(self.exchange.take.remote(trial_id))
-        if found is None:  # Its worker died, or time was up.
-            suggestions.requeue(self.study, list(wave.members))
+        found: list[WaveResult] | UserError | None = ray.get(self.exchange.take.remote(trial_id))
+        if found is None or isinstance(found, UserError):  # Its worker died, time was up, or nothing can be trained.
+            self.mistake = found
+            suggestions.requeue(self.study, list(wave.members), killed=error)
             return
+        self.took.append(time.monotonic() - self.asked[trial_id])
         for each in found:
             self.commit(each)
-        for verdict in [verdict for each in found for verdict in each.verdicts] + lost(wave, found):
+        for verdict in (verdict for each in found for verdict in each.verdicts):
             suggestions.tell(self.study, verdict)
         self.heard(self.study)
 
@@ -119,7 +130,7 @@ class _Exchange:
 
     def __init__(self) -> None:
         self.waves: dict[str, Wave] = {}
-        self.results: dict[str, list[WaveResult]] = {}
+        self.results: dict[str, list[WaveResult] | UserError] = {}
 
     def post(self, name: str, wave: Wave) -> None:
         self.waves[name] = wave
@@ -127,10 +138,10 @@ class _Exchange:
     def wave(self, name: str) -> Wave:
         return self.waves[name]
 
-    def hand_in(self, name: str, results: list[WaveResult]) -> None:
+    def hand_in(self, name: str, results: list[WaveResult] | UserError) -> None:
         self.results[name] = results
 
-    def take(self, name: str) -> list[WaveResult] | None:
+    def take(self, name: str) -> list[WaveResult] | UserError | None:
         self.waves.pop(name, None)
         return self.results.pop(name, None)
 
@@ -143,17 +154,27 @@ def _try(config: Mapping[str, str], exchange: Any, place: Workplace) -> None:
         # As text, for Tune flattens what is nested; `value` is what it expects of every report and nobody reads.
         tune.report({"value": max(values.values(), default=0.0), "epoch": epoch, "values": json.dumps(values)})
 
-    ray.get(exchange.hand_in.remote(config["wave"], run_wave(wave, place, tried)))
+    found: list[WaveResult] | UserError
+    try:
+        found = run_wave(wave, place, tried)
+    except UserError as mistake:
+        found = mistake
+    ray.get(exchange.hand_in.remote(config["wave"], found))
 
 
-def reconcile(study: optuna.Study, status_of: Mapping[int, str]) -> None:
+def reconcile(study: optuna.Study, search: ResolvedSearch, stored: Mapping[int, tuple[str, frozenset[str]]]) -> None:
     """After a crash: suggestions that were running and have rows are told from them, the others asked anew."""
-    stale = suggestions.running(study)
-    for number in stale:
-        if number in status_of:
-            reached = study.get_trials(deepcopy=False)[number].intermediate_values
-            suggestions.tell(study, suggestions.Verdict(number, status_of[number], reached))
-    suggestions.requeue(study, [number for number in stale if number not in status_of])
+    trials = study.get_trials(deepcopy=False)
+    for number in suggestions.running(study):
+        status, ids = stored.get(number, ("", frozenset()))
+        settings = trials[number].user_attrs.get(suggestions.SETTINGS)
+        reached = trials[number].intermediate_values
+        if settings is None or ids != {trial.id for trial in search.trials_of(settings)}:
+            suggestions.requeue(study, [number])
+        elif status != COMPLETE or search.epochs in reached:
+            suggestions.tell(study, Verdict(number, status, reached, max(reached, default=0)))
+        else:
+            suggestions.requeue(study, [number])
 
 
 def carry_on(
@@ -163,20 +184,20 @@ def carry_on(
     *,
     slots: int,
     seconds: float | None,
-    status_of: Mapping[int, str],
+    stored: Mapping[int, tuple[str, frozenset[str]]],
     commit: Callable[[WaveResult], None],
     heard: Callable[[optuna.Study], None],
 ) -> optuna.Study:
     """Carry a search on until nothing is lacking or `seconds` are over. Ray must be up.
 
-    `status_of`: number → status of the suggestions of this search whose rows are stored. `commit` stores the rows of
-    a wave, before Optuna is told of it; `heard` is called whenever there is news.
+    `stored`: what `stored_statuses` finds. `commit` stores the rows of a wave, before Optuna is told of it; `heard` is
+    called whenever there is news.
     """
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=search.name, direction="maximize", load_if_exists=True)
-    reconcile(study, status_of)
+    reconcile(study, search, stored)
     exchange = ray.remote(_Exchange).options(num_cpus=0).remote()
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     fruitless = 0
@@ -185,12 +206,17 @@ def carry_on(
             if fruitless == FRUITLESS:
                 raise UserError(f"Search {search.name}: no suggestion came to an end in {FRUITLESS} rounds.")
             before = suggestions.finished(study)
-            # A sampler that began anew with the seed of the last run would repeat that run's draws.
-            seed = len(study.get_trials(deepcopy=False))
-            _tune(WaveSearch(search, storage, slots, seed, exchange, commit, heard), exchange, place, slots, left)
-            # What was under way when time was up, or when a worker died, is asked anew.
+            # Neither the draws of another search nor those of an earlier run of this one.
+            seed = stream_key(len(study.get_trials(deepcopy=False)), "search", search.name) % 2**32
+            waves = WaveSearch(search, storage, slots, seed, deadline, exchange, commit, heard)
+            _tune(waves, exchange, place, slots, left)
             suggestions.requeue(study, suggestions.running(study))
-            fruitless = 0 if suggestions.finished(study) > before else fruitless + 1
+            if waves.mistake is not None:
+                raise waves.mistake
+            if suggestions.finished(study) == before:
+                fruitless += 1
+                if waves.took and max(waves.took) > deadline - time.monotonic():
+                    break
     finally:
         ray.kill(exchange)
     return study

@@ -15,6 +15,7 @@ import numpy as np
 
 from affect.engine.packs import Pack, cut
 from affect.engine.work import PackResult, Probe, Workplace, measure, open_task, result_of
+from affect.errors import UserError
 from affect.study import Trial
 from affect.systems import get_system
 from affect.systems.base import Fitting, Replicate
@@ -36,6 +37,10 @@ class Verdict:
     status: str
     """`complete` at the full budget, `stopped` before, `diverged`, or `failed`."""
     values: Mapping[int, float] = field(default_factory=dict)
+    epochs: int = 0
+    """Epochs that it was trained."""
+    message: str = ""
+    """Why it failed."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,10 @@ class Wave:
 
 @dataclass(frozen=True)
 class WaveResult:
-    """The rows of a wave, and what became of each suggestion."""
+    """The rows of a wave (none where everything failed), and what became of each suggestion."""
 
     pack: Pack
-    result: PackResult
+    result: PackResult | None
     verdicts: tuple[Verdict, ...]
 
 
@@ -81,19 +86,17 @@ def promoted(values: Mapping[int, float], records: Sequence[float], reduction: i
 
 def run_wave(wave: Wave, place: Workplace, tried: Tried) -> list[WaveResult]:
     """Train a wave. If it fails as a whole, its suggestions are tried one by one, and those that fail alone are
-    `failed`; their rows are not kept."""
+    `failed`. UserError for a mistake that no suggestion can be blamed for."""
     try:
         return [_run(wave, place, tried)]
-    except (ArithmeticError, RuntimeError, MemoryError, ValueError):
+    except UserError:
+        raise
+    except Exception as error:
         if len(wave.members) == 1:
-            return []
+            (number,) = wave.members
+            verdict = Verdict(number, FAILED, message=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return [WaveResult(Pack(wave.trials, search=wave.search), None, (verdict,))]
         return [result for number in wave.members for result in run_wave(wave.alone(number), place, tried)]
-
-
-def lost(wave: Wave, results: Sequence[WaveResult]) -> list[Verdict]:
-    """Verdicts on the suggestions that `results` are silent about."""
-    judged = {verdict.number for result in results for verdict in result.verdicts}
-    return [Verdict(number, FAILED) for number in wave.members if number not in judged]
 
 
 def _run(wave: Wave, place: Workplace, tried: Tried) -> WaveResult:
@@ -110,11 +113,13 @@ def _run(wave: Wave, place: Workplace, tried: Tried) -> WaveResult:
         fittings.append((tuple(trial.id for trial in trials), system.begin(members, device=first.device)))
     going = dict.fromkeys(wave.members, COMPLETE)
     values: dict[int, dict[int, float]] = {number: {} for number in wave.members}
+    trained = dict.fromkeys(wave.members, 0)
     longest = max(fitting.epochs for _, fitting in fittings)
     for rung in (*(r for r in wave.rungs if r < longest), longest):
         for _, fitting in fittings:
             while fitting.epoch < min(rung, fitting.epochs):
                 fitting.advance()
+        trained |= {number: rung for number, status in going.items() if status == COMPLETE}
         now = _values(wave, fittings)
         for number in [n for n, status in going.items() if status == COMPLETE and math.isnan(now[n])]:
             going[number] = DIVERGED
@@ -131,7 +136,7 @@ def _run(wave: Wave, place: Workplace, tried: Tried) -> WaveResult:
         if COMPLETE not in going.values():
             break
     fits = {name: fit for names, fitting in fittings for name, fit in zip(names, fitting.fits(), strict=True)}
-    pack = Pack(wave.trials)
+    pack = Pack(wave.trials, search=wave.search)
     number_of = {trial.id: number for number, trials in wave.members.items() for trial in trials}
     result = result_of(
         pack,
@@ -142,7 +147,7 @@ def _run(wave: Wave, place: Workplace, tried: Tried) -> WaveResult:
         wave.search,
         [number_of[trial.id] for trial in pack.trials],
     )
-    return WaveResult(pack, result, tuple(Verdict(n, status, values[n]) for n, status in going.items()))
+    return WaveResult(pack, result, tuple(Verdict(n, status, values[n], trained[n]) for n, status in going.items()))
 
 
 _sizes: dict[object, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from affect.files import write_whole
@@ -16,7 +17,7 @@ from affect.report.markdown import markdown
 from affect.report.numbers import labels
 from affect.report.paired import family_grids
 from affect.report.published import read_published
-from affect.report.search import search_blocks
+from affect.report.search import FIGURES, search_blocks
 from affect.report.settings import run_block, settings_grids
 from affect.report.tables import gains_grid, result_grid
 from affect.report.tidy import cell_frame, comparison_frame, csv
@@ -43,12 +44,19 @@ def build_report(evidence: Evidence, folder: Path) -> list[Path]:
     files = _compose(analyse(evidence))
     folder.mkdir(parents=True, exist_ok=True)
     for figure in evidence.resolved.study.figures:
-        for name in (f"{figure.name}.png", f"{figure.name}.pdf"):
-            if name not in files:
-                (folder / name).unlink(missing_ok=True)
+        _remove_undrawn(folder, figure.name, files)
+    for name in FIGURES if evidence.search else ():
+        _remove_undrawn(folder, name, files)
     for name, content in files.items():
         write_whole(folder / name, content)
     return [folder / name for name in files]
+
+
+def _remove_undrawn(folder: Path, figure: str, files: Collection[str]) -> None:
+    """A figure that an earlier report had must not stand beside one that has no data for it."""
+    for name in (f"{figure}.png", f"{figure}.pdf"):
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _compose(analysis: Analysis) -> dict[str, bytes]:

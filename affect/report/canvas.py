@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#6A3D9A", "#8C6D1F")
 GREYS = ("#555555", "#8A8A8A", "#B0B0B0")
 MARKERS = "oDs^vPX*"
+DECADES = 30.0
+"""Values that span more than this factor are drawn on a logarithmic axis."""
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -9,16 +9,13 @@ import numpy as np
 
 from affect.report import numbers
 from affect.report.analysis import Analysis
-from affect.report.canvas import COLOURS, panels
+from affect.report.canvas import COLOURS, DECADES, panels
 from affect.report.cube import PARTITIONS
 from affect.stats import mean_interval
 from affect.study import Figure, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-DECADES = 30.0
-"""Values that span more than this factor are drawn on a logarithmic axis."""
 
 
 def factor_curve(analysis: Analysis, figure: Figure) -> Canvas | None:
@@ -60,7 +57,7 @@ def factor_curve(analysis: Analysis, figure: Figure) -> Canvas | None:
 
 
 def heat_map(analysis: Analysis, figure: Figure) -> Canvas | None:
-    """Mean development values over two factors, the best cell framed; a panel per target."""
+    """Mean development values over two factors, the best in bold; a panel per target."""
     rows, cube = _rows(analysis, figure), analysis.cube
     first, second = ([row.factors[name] for row in rows] for name in figure.factors)
     down, across = (sorted(set(values), key=_order) for values in (first, second))

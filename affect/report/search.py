@@ -11,7 +11,7 @@ import pandas as pd
 
 from affect.report import numbers
 from affect.report.analysis import Analysis
-from affect.report.canvas import COLOURS, GREYS, paint, panels
+from affect.report.canvas import COLOURS, DECADES, GREYS, paint, panels
 from affect.report.cube import PARTITIONS
 from affect.report.document import Block, Bullets, Cell, Grid, Heading, Image, Paragraph
 from affect.report.evidence import SearchEvidence
@@ -24,7 +24,6 @@ _SHOWN: Mapping[str, dict[str, Any]] = {
     "complete": {"color": COLOURS[0], "marker": "o", "s": 16, "label": "all epochs", "zorder": 3},
     "stopped": {"color": GREYS[2], "marker": "x", "s": 12, "label": "stopped early", "linewidths": 0.8},
 }
-DECADES = 30.0
 
 
 def search_blocks(search: SearchEvidence, analysis: Analysis) -> tuple[list[Block], dict[str, bytes]]:
@@ -55,8 +54,10 @@ _IMPORTANCE = (
     "Share of each parameter in what sets the better suggestions apart (PED-ANOVA), over those that went all the way."
 )
 _SLICES = (
-    "Each suggestion's development value against each of its parameters; crosses: stopped early, at what they had."
+    "Development value of each suggestion that did not diverge against each of its parameters; crosses: stopped early, at "
+    "what they had."
 )
+FIGURES = ("history", "importance", "slices")
 
 
 def _history_caption(search: SearchEvidence) -> str:
@@ -71,23 +72,29 @@ def _summary(search: SearchEvidence) -> Bullets:
     items = [_counted("Suggestions", frame) + f"; judged on {numbers.plural(record.search_seeds, 'search seed')}."]
     if record.rungs:
         items.append(
-            f"Compared after {', '.join(map(str, record.rungs))} epochs: the best 1/{record.reduction} of all that had come "
-            "so far went on (ASHA, each suggestion by itself)."
+            f"Compared after {', '.join(map(str, record.rungs))} epochs: the best 1/{record.reduction} of all that were known "
+            "to have come so far went on (ASHA, each suggestion by itself)."
         )
     if search.control is not None:
-        items.append(_counted("With nothing stopped, for as many optimiser steps", search.control) + ".")
+        items.append(
+            _counted("With nothing stopped, for as many optimiser steps", search.control)
+            + ". One run of each: the difference between them has no error bar."
+        )
     if record.winner is not None:
-        items.append(f"Winner, best on development data of fresh seeds: {record.winner}.")
+        items.append(
+            f"Winner, of the refitted suggestions the best on development data of fresh seeds: {record.winner}. Values on "
+            "search seeds flatter, for the best of many were picked by them."
+        )
     return Bullets(tuple(items))
 
 
 def winner_grid(winner: str, analysis: Analysis) -> Grid:
     """The winner against the hand-set configuration (the first row), on the mean of all targets, paired by seed."""
-    cube, hand = analysis.cube, analysis.cube.systems[0]
+    hand = analysis.cube.systems[0]
     rows = []
     for partition in ("development", "test"):
         p = PARTITIONS.index(partition)
-        ours, theirs = (cube.values[cube.main, cube.systems.index(name), :, p].mean(axis=0) for name in (winner, hand))
+        ours, theirs = (_over_targets(analysis, name, p) for name in (winner, hand))
         d = (ours - theirs)[~np.isnan(ours - theirs)]
         low, high = bootstrap_interval(d)
         means = (float(side.mean()) if len(side) else float("nan") for side in (ours, theirs))
@@ -111,6 +118,14 @@ def winner_grid(winner: str, analysis: Analysis) -> Grid:
             "flatters it there; the test part had no say in anything.",
         ),
     )
+
+
+def _over_targets(analysis: Analysis, name: str, p: int) -> np.ndarray:
+    """Mean over targets of one row in partition `p`, per seed; a target that the row gives no weight counts as zero."""
+    cube = analysis.cube
+    s = cube.systems.index(name)
+    unscored = ~cube.expected[cube.main, s].any(axis=1)
+    return np.asarray(np.where(unscored[:, None], 0.0, cube.values[cube.main, s, :, p]).mean(axis=0))
 
 
 def _counted(what: str, frame: pd.DataFrame) -> str:
@@ -199,6 +214,7 @@ def path_grid(search: SearchEvidence, metric: str) -> Grid:
     assert search.path is not None
     assert search.record.path is not None
     means = search.path.groupby(["system", "partition"])["value"].mean()
+    lost = int((search.path["status"] == "diverged").sum())
     names = [row.name for row in search.record.path.rows]
     rows, before = [], float("nan")
     for name in names:
@@ -215,7 +231,8 @@ def path_grid(search: SearchEvidence, metric: str) -> Grid:
         rows=tuple(rows),
         notes=(
             f"Mean {metric.upper()} of all targets over {seeds}. Each step takes the change that gains most on development "
-            "data, given the changes above it; its development value is optimistic for that.",
+            "data, given the changes above it; its development value is optimistic for that."
+            + (f" {numbers.plural(lost, 'value')} of diverged trials left out." if lost else ""),
         ),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from affect.data.task import FitData, Inputs
 from affect.errors import UserError
-from affect.stats.concordance import ccc
+from affect.stats.concordance import ccc_columns
 from affect.study import Settings
 
 Report = Callable[[int, int], None]
@@ -131,7 +131,7 @@ class AtOnce:
         values = np.full((len(self._replicates), len(self._replicates[0].data.targets)), np.nan)
         for row, replicate, fit in zip(values, self._replicates, self._fits, strict=True):
             if fit.status == "complete":
-                row[:] = ccc(replicate.data.y_development, fit.predict(replicate.data.development))
+                row[:] = ccc_columns(replicate.data.y_development, fit.predict(replicate.data.development))
         return values
 
     def stop(self, replicates: Sequence[int]) -> None:

@@ -35,7 +35,7 @@ class StackedFitting:
         batch_size = int(settings["batch_size"])
         pool = pool_rows(len(first.train), settings)
         self.trainer = Trainer(network, self.data, [r.seed for r in replicates], scalars, batch_size, device, pool)
-        rows = pool if "unlabelled" in self.trainer.sources else len(first.labelled)
+        rows = len(first.train) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
         self.development = first.development.take(slice(None)).to(device)

@@ -54,7 +54,7 @@ _UNLABELLED = {
     ),
     training.POOL: Hyperparameter(
         1.0,
-        low=0.0,
+        low=0.01,
         high=1.0,
         structural=True,
         late=True,
@@ -125,7 +125,7 @@ class LadderSystem:
         return (*family, facts, settings["epochs"], settings["batch_size"], settings["width"])
 
     def steps(self, settings: Settings, facts: Facts) -> int:
-        rows = training.pool_rows(facts.n_pool, settings) if self.unlabelled else facts.n_labelled
+        rows = facts.n_pool if self.unlabelled else facts.n_labelled
         return int(settings["epochs"]) * training.batches_per_epoch(rows, int(settings["batch_size"]))
 
     def network(self, settings: Settings, facts: Facts) -> Network:

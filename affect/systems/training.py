@@ -87,7 +87,8 @@ POOL = "unlabelled_fraction"
 
 
 def pool_rows(rows: int, settings: Settings) -> int:
-    """How many of the pool's `rows` a fit uses."""
+    """How many of the pool's `rows` a fit uses. An epoch has the steps of the whole pool all the same, or less data would
+    mean less training."""
     return max(1, round(rows * float(settings.get(POOL, 1.0))))
 
 

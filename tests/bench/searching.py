@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def _training(folder: Path) -> Waves:
     results: list[WaveResult] = []
     with ray_running():
         seconds = _timed(search, corpus, folder / "a", results.append)
-    walls = [found.result.trials["wall_seconds"][0].as_py() for found in results]
+    walls = [found.result.trials["wall_seconds"][0].as_py() for found in results if found.result is not None]
     return Waves(len(walls), sum(walls) / len(walls), sum(walls) / CORES, seconds)
 
 
@@ -103,9 +104,14 @@ def _free(folder: Path) -> float:
     try:
         store = Store(str(folder / "results"), resolved.study.name)
         with store.locked():
-            return _timed(search, corpus, folder / "b", lambda found: store.commit(found.pack, found.result))
+            return _timed(search, corpus, folder / "b", partial(_commit, store))
     finally:
         ray.shutdown()
+
+
+def _commit(store: Store, found: WaveResult) -> None:
+    assert found.result is not None
+    store.commit(found.pack, found.result)
 
 
 def _timed(search: ResolvedSearch, corpus: Corpus, journal: Path, commit: Callable[[WaveResult], Any]) -> float:
@@ -119,7 +125,7 @@ def _timed(search: ResolvedSearch, corpus: Corpus, journal: Path, commit: Callab
         place,
         slots=CORES,
         seconds=None,
-        status_of={},
+        stored={},
         commit=commit,
         heard=lambda study: None,
     )

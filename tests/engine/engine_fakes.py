@@ -181,7 +181,18 @@ def climbs(trial: Any) -> Settings:
     }
 
 
-SYSTEMS = (Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True), Climb())
+@dataclass(frozen=True)
+class Late(Climb):
+    """Has a setting that older results do not know."""
+
+    name: str = "late"
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return {**super().hyperparameters, "pool": Hyperparameter(1.0, low=0.1, high=1.0, late=True)}
+
+
+SYSTEMS = (Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True), Climb(), Late())
 
 
 def install() -> None:

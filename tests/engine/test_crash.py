@@ -33,9 +33,9 @@ def finish(corpus: Corpus, results: str, work: Path, executor: str, *more: str) 
 
 @contextmanager
 def started(
-    corpus: Corpus, results: Results, work: Path, executor: str, *more: str
+    corpus: Corpus, results: Results, work: Path, executor: str, *more: str, packs: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command in a process that has stored two packs or more."""
+    """The command in a process that holds the results and has stored so many packs; ended afterwards."""
     process = subprocess.Popen(
         command(corpus, results.uri, work, executor, *more),
         env=environment(),
@@ -45,7 +45,7 @@ def started(
     )
     try:
         deadline = time.monotonic() + 120
-        while len(results.names("toys/trials")) < 2:
+        while not results.has("toys/requests/tiny.json") or len(results.names("toys/trials")) < packs:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
@@ -77,7 +77,7 @@ def test_a_killed_driver(corpus: Corpus, results: Results, tmp_path: Path, execu
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
     done = finish(corpus, str(undisturbed / "results"), undisturbed, "inline", *slowly)
     assert done.returncode == 0, done.stderr
-    with started(corpus, results, killed, executor, *slowly) as process:
+    with started(corpus, results, killed, executor, *slowly, packs=2) as process:
         process.kill()
         process.wait()
         before = results.contents("toys/trials")
@@ -92,7 +92,7 @@ def test_a_killed_driver(corpus: Corpus, results: Results, tmp_path: Path, execu
 
 
 def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> None:
-    with started(corpus, results, tmp_path / "a", "inline", "--set", "seconds=1"):
+    with started(corpus, results, tmp_path / "a", "inline", "--set", "seconds=100", packs=0):
         second = finish(corpus, results.uri, tmp_path / "b", "inline")
     assert second.returncode == 2
     refusal = second.stderr.splitlines()[-1]

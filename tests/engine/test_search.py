@@ -72,7 +72,9 @@ def test_what_a_search_would_take(
         (("--search", "5", "--search-seeds", "0"), "--search-seeds 0: must be at least 1."),
         (("--search", "5", "--systems", "toy"), "--systems toy: unknown system; this study has climb."),
         (("--search", "5", "--executor", "inline"), "--search --executor inline: a search runs on Ray Tune"),
-        (("--search", "5", "--set", "height=2"), "climb: height=2 must be between 0 and 1."),
+        (("--search", "5", "--set", "epochs=0"), "climb: epochs=0 must be at least 1."),
+        (("--search", "5", "--set", "height=0.2"), "--set height=0.2: the search of climb chooses height itself"),
+        (("--search", "5", "--seeds", "3"), "--seeds 3: suggestions are judged on --search-seeds"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -123,7 +125,7 @@ def test_a_search_from_first_suggestion_to_report(corpus: Corpus, tmp_path: Path
     assert set(control["status"]) <= {"complete", "diverged"}
     assert history["steps"].sum() <= control["steps"].sum() <= history["steps"].sum() + 18
 
-    report = tmp_path / "reports" / "toys" / "search-climb-100"
+    report = tmp_path / "reports" / "toys" / f"search-{study.study_name}"
     for name in ("history.png", "slices.pdf", "suggestions.csv", "refits.md", "report.html"):
         assert (report / name).stat().st_size > 0
     text = (report / "report.md").read_text()

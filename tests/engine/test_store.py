@@ -159,7 +159,9 @@ def test_columns_of_all_systems_are_there(fitted: tuple[Pack, PackResult], resul
 
 def test_searches_come_back_as_they_were(resolve: Resolve, results: Results) -> None:
     resolved = resolve(Row("toy", ({"alpha": 0.5},), label="toy, hand-set"))
-    record = SearchRecord("a", "toy", 0.1, 2, (3, 6), 3, refits=resolved, importances={"alpha": 1.0}, winner="toy")
+    record = SearchRecord(
+        "a", "tiny", "toy", 0.1, 2, (3, 6), 3, refits=resolved, importances={"alpha": 1.0}, winner="toy"
+    )
     history = pd.DataFrame({"number": [0, 1], "status": ["complete", "stopped"], "value": [0.5, 0.2]})
     store = Store(results.uri, "trial_study")
     with store.locked():

@@ -39,7 +39,7 @@ def test_only_those_that_went_all_the_way_are_complete(journal: Path) -> None:
     study = opened(journal)
     for _ in range(4):
         ask(study, climbs)
-    tell(study, Verdict(0, "complete", {3: 0.1, 9: 0.3}))
+    tell(study, Verdict(0, "complete", {3: 0.1, 9: 0.3}, 9))
     tell(study, Verdict(1, "stopped", {3: 0.2}))
     tell(study, Verdict(2, "diverged", {3: 0.4}))
     again = opened(journal)
@@ -79,16 +79,51 @@ def test_lost_suggestions_are_asked_anew_and_not_counted(journal: Path) -> None:
     assert len(suggestions.history(study)) == 1
 
 
-def test_a_suggestion_that_kills_every_run_is_given_up(journal: Path) -> None:
+def test_a_suggestion_that_kills_its_workers_is_given_up(journal: Path) -> None:
     study = opened(journal)
     settings = ask(study, climbs).settings
-    for _ in range(suggestions.ATTEMPTS - 1):
+    for _ in range(suggestions.DEADLY - 1):
+        requeue(study, running(study), killed=True)
+        assert ask(study, climbs).settings == settings
+    assert finished(study) == 0
+    requeue(study, running(study), killed=True)
+    assert finished(study) == 1
+    assert suggestions.messages(study) == {2: "3 workers died of it"}
+    assert ask(study, climbs).settings != settings
+
+
+def test_a_run_that_is_stopped_is_not_held_against_its_suggestions(journal: Path) -> None:
+    study = opened(journal)
+    settings = ask(study, climbs).settings
+    for _ in range(2 * suggestions.DEADLY):
         requeue(study, running(study))
         assert ask(study, climbs).settings == settings
     assert finished(study) == 0
+
+
+def test_a_run_that_ends_while_it_asks(journal: Path) -> None:
+    study = opened(journal)
+    study.ask()  # killed before the space was asked for anything
     requeue(study, running(study))
-    assert finished(study) == 1
-    assert ask(study, climbs).settings != settings
+    assert finished(study) == 0
+    settings = ask(study, climbs).settings
+    requeue(study, running(study))
+    study.ask()  # killed with settings that were queued
+    requeue(study, running(study))
+    assert finished(study) == 0
+    assert len(suggestions.history(study)) == 0
+    assert ask(study, climbs).settings == settings
+
+
+def test_a_journal_survives_half_a_line(journal: Path) -> None:
+    ask(opened(journal), climbs)
+    file = journal / "a search.journal"
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole.splitlines()[-1][:20])
+    study = opened(journal)
+    assert len(study.trials) == 1
+    ask(study, climbs)
+    assert len(opened(journal).trials) == 2
 
 
 def test_the_best_are_distinct_and_complete(journal: Path) -> None:

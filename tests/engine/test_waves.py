@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from affect.engine.packs import Pack
+from affect.engine.path import changes
 from affect.engine.plan import plan
-from affect.engine.search import ResolvedSearch
-from affect.engine.waves import Verdict, Wave, lost, promoted, run_wave
+from affect.engine.search import ResolvedSearch, outline
+from affect.engine.waves import Wave, promoted, run_wave
 from affect.engine.work import Workplace
+from affect.errors import UserError
 from affect.study import Resolved, Row, Search
 from tests.engine.engine_fakes import climbs
 from tests.engine.helpers import NO_ROWS
@@ -89,8 +93,49 @@ def test_what_was_stopped_does_not_satisfy_a_plan(search: ResolvedSearch, place:
 def test_one_that_fails_takes_no_other_with_it(search: ResolvedSearch, place: Workplace) -> None:
     wave = make_wave(search, {"height": 0.5}, {"height": 0.6, "fault": "error"}, {"height": 0.7})
     found = run_wave(wave, place, lambda rung, values: None)
-    assert sorted(verdict.number for each in found for verdict in each.verdicts) == [0, 2]
-    assert lost(wave, found) == [Verdict(1, "failed")]
+    verdicts = {verdict.number: verdict for each in found for verdict in each.verdicts}
+    assert {number: verdict.status for number, verdict in verdicts.items()} == {
+        0: "complete",
+        1: "failed",
+        2: "complete",
+    }
+    assert verdicts[1].message == "ArithmeticError: this never works"
+    assert [each.result is None for each in found] == [False, True, False]
+
+
+def test_a_mistake_of_the_user_is_blamed_on_no_suggestion(search: ResolvedSearch, place: Workplace) -> None:
+    with pytest.raises(UserError, match="row 3"):
+        run_wave(make_wave(search, {"height": 0.5}, {"fault": "mistake"}), place, lambda rung, values: None)
+
+
+def test_a_wave_never_takes_the_place_of_a_finished_pack(search: ResolvedSearch, place: Workplace) -> None:
+    (found,) = run_wave(make_wave(search, {"height": 0.5}), place, lambda rung, values: None)
+    assert found.pack.id != Pack(found.pack.trials).id
+
+
+def test_the_budget_of_a_control_is_steps(search: ResolvedSearch) -> None:
+    control = replace(search, steps=100)
+    assert control.control
+    assert control.rungs == ()
+    assert control.name != search.name
+    assert replace(search, declared=replace(search.declared, rungs=(3, 9, 40))).rungs == (3,)
+
+
+def test_a_search_is_known_by_what_it_asks_for(search: ResolvedSearch) -> None:
+    def wider(trial):
+        return {**climbs(trial), "height": trial.suggest_float("height", 0.0, 0.9)}
+
+    assert outline(climbs)[1] == {"height", "noise", "width"}
+    assert replace(search, declared=replace(search.declared, space=wider)).name != search.name
+    assert replace(search, total=99).name == search.name
+    assert replace(search, seeds=3).name != search.name
+
+
+def test_a_path_knows_settings_that_only_one_end_has(search: ResolvedSearch) -> None:
+    late = replace(search, declared=Search("late", climbs))
+    assert [change.settings for change in changes(late, {"pool": 0.5, "height": 0.5})] == [{"pool": 0.5}]
+    back = replace(late, resolved=replace(late.resolved, overrides={}))
+    assert changes(back, {"pool": 1.0}) == []
 
 
 def test_a_target_without_weight_counts_as_nothing(search: ResolvedSearch) -> None:

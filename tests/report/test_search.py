@@ -71,6 +71,7 @@ def make_search(**changes: object) -> SearchEvidence:
     )
     record = SearchRecord(
         "a-search",
+        "open_speech",
         "MTL",
         1.0,
         2,
@@ -99,9 +100,9 @@ def test_the_report_shows_the_search(tmp_path):
     text = files["report.md"].read_text()
     assert "Suggestions: 20 (5 complete, 1 diverged, 14 stopped), 6,500 optimiser steps, best 0." in text
     assert "judged on 2 search seeds" in text
-    assert "the best 1/3 of all that had come so far went on" in text
+    assert "the best 1/3 of all that were known to have come so far went on" in text
     assert "With nothing stopped, for as many optimiser steps: 8" in text
-    assert text.count("Winner, best on development data of fresh seeds: MTL, suggestion 3.") == 1
+    assert text.count("the best on development data of fresh seeds: MTL, suggestion 3.") == 1
     again = {path.name: path for path in build_report(make_evidence(make_search()), tmp_path / "b")}
     assert {n: p.read_bytes() for n, p in again.items()} == {n: p.read_bytes() for n, p in files.items()}
 

@@ -15,7 +15,7 @@ from affect.data.corpus import AS_PUBLISHED, Corpus
 from affect.data.emobank import prepare_emobank
 from affect.data.qcc import prepare_qcc
 from affect.data.task import Task
-from affect.stats.concordance import ccc_columns
+from affect.stats.concordance import ccc, ccc_columns
 from affect.study import TaskSpec
 from affect.systems import get_system
 from affect.systems.base import Fit, Replicate, fit_pack
@@ -113,3 +113,16 @@ def test_tfidf_ridge_reads_the_text_and_nothing_else():
     assert fit.epochs == dict.fromkeys(TARGETS, 0)
     assert predicted.shape == (len(data.development), 3)
     assert (ccc_columns(labels(data.development.rows), predicted) > 0.98).all()
+
+
+def test_a_search_can_judge_an_estimator():
+    data = toy_data(0)
+    fitting = get_system("ridge").begin([Replicate(data, {}, 0)] * 2, device="cpu")
+    fitting.advance()
+    best = fitting.best()
+    predicted = fitting.fits()[0].predict(data.development)
+    assert best.shape == (2, len(data.targets))
+    for t in range(len(data.targets)):
+        assert best[0, t] == pytest.approx(ccc(data.y_development[:, t], predicted[:, t]))
+    fitting.stop([1])
+    assert [fit.status for fit in fitting.fits()] == ["complete", "stopped"]
