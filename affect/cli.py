@@ -1,8 +1,9 @@
-"""The console command `affect`: prepare corpora, list them, rebuild reports, look at results."""
+"""The console command `affect`: prepare corpora, list them, send studies to a cluster, look at results and reports."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ examples:
   affect prepare qcc --root data/qcc_speech_vad --out corpora/qcc    a corpus of real speech
   affect corpora                                                     what there is to run studies on
   affect report results/ladder_ablation                              tables and figures from stored results alone
-  affect results list                                                how far each study is
+  affect submit studies/ladder_ablation.py --results /shared/results a study as a job on a Ray cluster
+  affect status results/ladder_ablation                              how far it is, and what leads so far
+  affect results list                                                what is stored
   affect results export results/ladder_ablation --csv scores.csv     one line per trial, partition and target
 
 Studies are scripts: python studies/ladder_ablation.py --help
@@ -49,8 +52,34 @@ def _parser() -> Parser:
     report.add_argument("--corpus", metavar="NAME", help="which corpus, where the study was run with several")
     report.add_argument("--reports", default="reports", metavar="DIR", help="folder of report folders")
     report.set_defaults(action=_report)
+    status = commands.add_parser(
+        "status", help="how far a study is", description="How far a study is, from its results alone."
+    )
+    status.add_argument("results", metavar="FOLDER", help="a study's results, such as results/ladder_ablation")
+    status.set_defaults(action=_status)
+    _add_submit(commands)
     _add_results(commands)
     return parser
+
+
+def _add_submit(commands: argparse._SubParsersAction[Parser]) -> None:
+    from affect.engine.submit import DASHBOARD
+
+    submit = commands.add_parser(
+        "submit",
+        help="run a study as a job on a Ray cluster",
+        description="Send the project to a Ray cluster, run a study there, follow its log and end with its exit status.",
+    )
+    address = os.environ.get("RAY_API_SERVER_ADDRESS", DASHBOARD)
+    submit.add_argument("--address", default=address, metavar="URL", help="the cluster's dashboard (%(default)s)")
+    submit.add_argument("--working-dir", type=Path, default=Path(), metavar="DIR", help="what is sent (%(default)s)")
+    submit.add_argument("--allow-open-cluster", action="store_true", help="submit although no token is asked for")
+    submit.add_argument("--no-follow", action="store_true", help="end once the job is submitted")
+    submit.add_argument("study", metavar="STUDY", help="a script in DIR, such as studies/ladder_ablation.py")
+    submit.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="...", help="the study's options; places are made absolute"
+    )
+    submit.set_defaults(action=_submit)
 
 
 def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -92,6 +121,26 @@ def _report(args: argparse.Namespace) -> None:
             print(f"Report: {write_search_report(record, store, Path(args.reports), stdout())}")
         elif record.corpus == corpus and record.rungs:
             print(f"No report yet of the search {record.name}: it has not come to its refits.")
+
+
+def _status(args: argparse.Namespace) -> None:
+    from affect.engine.status import show
+    from affect.engine.store import Store
+
+    show(Store.at(args.results), stdout())
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from affect.engine.submit import submit
+
+    return submit(
+        args.study,
+        args.arguments,
+        address=args.address,
+        folder=args.working_dir,
+        allow_open=args.allow_open_cluster,
+        follow=not args.no_follow,
+    )
 
 
 def _list(args: argparse.Namespace) -> None:

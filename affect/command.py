@@ -15,6 +15,7 @@ from rich.console import Console
 
 from affect.data.corpus import Corpus
 from affect.data.task import labelled_count
+from affect.engine import job
 from affect.engine.evidence import evidence
 from affect.engine.executors import Executor, Inline, local_slots
 from affect.engine.files import check_folder
@@ -112,6 +113,7 @@ def _parser(study: Study) -> Parser:
     add("--executor", choices=("ray", "inline"), default="ray", help="all cores or GPUs, or this process alone")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
     add("--address", help="join the Ray cluster at this address; its nodes must see the corpus at the same path")
+    add("--allow-open-cluster", action="store_true", help="join it although it asks for no token")
     group = parser.add_argument_group("where it goes")
     add = group.add_argument
     add("--results", default="results", metavar="URI", help="folder of result folders, or s3://...; default: results")
@@ -121,6 +123,7 @@ def _parser(study: Study) -> Parser:
 
 def _main(study: Study, args: argparse.Namespace) -> int:
     console = stdout()
+    job.refuse_lost({"--results": args.results, "--reports": args.reports})
     store = Store(args.results, study.name)
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
@@ -240,7 +243,7 @@ def _executor(resolved: Resolved, args: argparse.Namespace) -> Executor:
         return Inline()
     from affect.engine.on_ray import OnRay
 
-    return OnRay(resolved.device, args.address)
+    return OnRay(resolved.device, args.address, allow_open=args.allow_open_cluster)
 
 
 def _run(
@@ -279,7 +282,7 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
     from affect.engine.on_ray import OnRay
     from affect.engine.searches import Searcher
 
-    executor = OnRay(resolved.device, args.address)
+    executor = OnRay(resolved.device, args.address, allow_open=args.allow_open_cluster)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
     deadline = math.inf if args.max_minutes is None else time.monotonic() + 60 * args.max_minutes

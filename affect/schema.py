@@ -37,6 +37,7 @@ _HEAD = [
     ("git_dirty", pa.bool_()),
     ("search", pa.string()),  # name of the search that suggested the settings, if one did
     ("suggestion", pa.int32()),  # and the number of the suggestion in it
+    ("source_hash", pa.string()),  # SHA-256; null in files written before it was recorded
 ]
 
 CURVES = pa.schema(

@@ -68,6 +68,14 @@ class Folder(ABC):
         """Stamps of the files here; their names as in `names`."""
 
     @abstractmethod
+    def written(self, suffix: str) -> dict[str, float]:
+        """File (as in `names`) → Unix time at which it was written; NaN where that is not known."""
+
+    @abstractmethod
+    def in_use(self) -> bool:
+        """Whether a run holds the folder now."""
+
+    @abstractmethod
     def has(self, name: str) -> bool: ...
 
     @abstractmethod
@@ -155,6 +163,22 @@ class LocalFolder(Folder):
         names = self.names(suffix)
         found = [(self.path / f"{name}{suffix}").stat() for name in names]
         return [Stamp(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, found, strict=True)]
+
+    def written(self, suffix: str) -> dict[str, float]:
+        return {stamp.name: stamp.version / 1e9 for stamp in self.stamps(suffix)}
+
+    def in_use(self) -> bool:
+        if not (self.path / ".lock").exists():
+            return False
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # A folder that one may only read: by whom it is used cannot be told.
+            return False
+        lock.release()
+        return False
 
     def has(self, name: str) -> bool:
         return (self.path / name).exists()

@@ -77,6 +77,16 @@ def held(place: Place, of: str, warn: Callable[[str], None]) -> Iterator[Callabl
             _renew(place, number, replace(me, done=True))
 
 
+def is_held(place: Place) -> bool:
+    """Whether a living run holds `place`: one that is silent for longer than signs of life are apart does not."""
+    seen, deadline = _current(place)[1], time.monotonic() + BEAT + POLL
+    while not seen.done and time.monotonic() < deadline:
+        time.sleep(POLL)
+        if _current(place)[1] != seen:
+            return not _current(place)[1].done
+    return False
+
+
 def _acquire(place: Place, me: Holder, of: str, warn: Callable[[str], None]) -> int:
     """The number with which `me` holds `place`."""
     seen: Holder | None = None

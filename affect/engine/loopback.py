@@ -1,4 +1,5 @@
-"""How to reach Ray, or keep it from being reached: settings that Ray reads from the environment when imported."""
+"""How to reach Ray, or keep it from being reached: settings that Ray reads from the environment when imported, and
+whether a Ray lets everybody in."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from affect.errors import UserError
 
 SECONDS = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANY_CALL = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
+"""A call that every Ray answers; its empty request is valid."""
 
 
 def prepare(address: str | None) -> None:
@@ -21,6 +24,20 @@ def prepare(address: str | None) -> None:
     """
     if (address is None or _loopback_only(address)) and "ray" not in sys.modules:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def is_open(address: str) -> bool:
+    """Whether others can use the Ray at `address` (host:port) without a token: asked as a stranger would ask."""
+    import grpc
+
+    if _loopback_only(address):
+        return False
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(ANY_CALL)(b"", timeout=SECONDS)
+        except grpc.RpcError as error:
+            return bool(error.code() != grpc.StatusCode.UNAUTHENTICATED)
+    return True
 
 
 def _loopback_only(address: str) -> bool:

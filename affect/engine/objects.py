@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, ClassVar, Self
 
@@ -63,6 +65,12 @@ class ObjectFolder(Folder):
     def stamps(self, suffix: str) -> list[Stamp]:
         found = self._entries(suffix).items()
         return sorted(Stamp(name.removesuffix(suffix), entry["size"], _version(entry)) for name, entry in found)
+
+    def written(self, suffix: str) -> dict[str, float]:
+        return {name.removesuffix(suffix): _time(entry) for name, entry in self._entries(suffix).items()}
+
+    def in_use(self) -> bool:
+        return lease.is_held(self / ".lock")
 
     def has(self, name: str) -> bool:
         with self._reached():
@@ -150,6 +158,12 @@ class ObjectFolder(Folder):
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _time(entry: Mapping[str, Any]) -> float:
+    """Servers have several names for it."""
+    when = next((entry[key] for key in ("LastModified", "updated", "mtime", "created") if key in entry), None)
+    return when.timestamp() if isinstance(when, datetime) else math.nan
 
 
 def _version(entry: Mapping[str, Any]) -> int:

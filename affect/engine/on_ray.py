@@ -12,10 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from affect.engine import loopback
+from affect.engine import job, loopback
 from affect.engine.executors import (
     TRIES,
     Beat,
@@ -27,6 +26,7 @@ from affect.engine.executors import (
     settled_measure,
 )
 from affect.engine.packs import Measure, Pack
+from affect.engine.provenance import ROOT, SOURCES
 from affect.engine.work import PackResult, Probe, Workplace
 from affect.errors import UserError
 
@@ -34,8 +34,6 @@ LOCAL_STORE_BYTES = 512 * 1024**2
 """Object store of a local Ray: only results pass through it. (A quarter of the machine would be taken otherwise.)"""
 PATIENCE = 120.0
 """Seconds to wait for the first worker of all before asking whether there will ever be one."""
-
-
 STILLBORN = 5
 """Workers in a row that end while starting before the run is given up."""
 
@@ -63,11 +61,14 @@ class _Worker:
 class OnRay:
     """Trains packs on Ray. Without an address (or RAY_ADDRESS) a Ray of its own is started, on loopback only."""
 
-    def __init__(self, device: str, address: str | None = None, slots: int | None = None) -> None:
+    def __init__(
+        self, device: str, address: str | None = None, slots: int | None = None, allow_open: bool = False
+    ) -> None:
         self.device = device
         self.slots = slots or local_slots(device)
         self._fixed_slots = slots is not None
         self._address = address or os.environ.get("RAY_ADDRESS")
+        self._allow_open = allow_open
         self._place: Workplace | None = None
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
@@ -83,8 +84,6 @@ class OnRay:
         self._place = place
         if not ray.is_initialized():
             self._connect()
-        if self._address and not self._fixed_slots:
-            self.slots = max(1, int(ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 1)))
         for _ in range(self.slots):
             self._hire()
 
@@ -96,15 +95,9 @@ class OnRay:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address:
-            # Workers elsewhere use the code of this driver.
-            package = str(Path(__file__).resolve().parents[1])
-            try:
-                ray.init(address=self._address, runtime_env={"py_modules": [package]}, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(
-                    f"--address {self._address}: joining Ray failed ({reason}); where tokens are used, set RAY_AUTH_MODE=token."
-                ) from None
+            self._join(self._address, quiet)
+            if not self._fixed_slots:
+                self.slots = max(1, int(ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 1)))
         else:
             ray.init(
                 address="local",
@@ -114,6 +107,25 @@ class OnRay:
                 **quiet,
             )
         self._started_ray = True
+
+    def _join(self, address: str, quiet: dict[str, Any]) -> None:
+        import ray
+
+        in_job = job.metadata() is not None
+        try:
+            ray.init(address=address, runtime_env={} if in_job else _our_code(), **quiet)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"--address {address}: joining Ray failed ({reason}); where tokens are used, set RAY_AUTH_MODE=token."
+            ) from None
+        # Whoever submitted a job has chosen its cluster.
+        if not (in_job or self._allow_open) and loopback.is_open(ray.get_runtime_context().gcs_address):
+            ray.shutdown()
+            raise UserError(
+                f"--address {address}: asks for no token, so anyone who reaches it can run code there; start it with "
+                "RAY_AUTH_MODE=token, or add --allow-open-cluster."
+            )
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -160,11 +172,18 @@ class OnRay:
 
     def _await_workers(self, all_of_them: bool) -> None:
         started = time.monotonic()
-        while not self._idle or (all_of_them and self._starting and time.monotonic() < started + PATIENCE):
+        while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + PATIENCE):
             self._collect(1.0)
             if not self._idle and not self._running and time.monotonic() > started + PATIENCE:
                 kind = "GPU" if self.device == "cuda" else "CPU"
                 raise UserError(f"Ray has had no free {kind} for {PATIENCE:.0f} s; is the cluster in use by others?")
+
+    def _more_to_come(self) -> bool:
+        """Whether workers are starting that the cluster has room for: once a node is lost there is less."""
+        import ray
+
+        room = ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 0)
+        return bool(self._starting) and len(self._idle) + len(self._running) < room
 
     @property
     def free(self) -> int:
@@ -247,3 +266,12 @@ class OnRay:
         if self._started_ray:
             ray.shutdown()
             self._started_ray = False
+
+
+def _our_code() -> dict[str, Any]:
+    """What makes workers on other nodes run the code of this driver; those of a job have the job's copy of it already.
+
+    A working directory, for without one Ray's workers prefer what lies in the folder where the driver was started.
+    """
+    others = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in SOURCES]
+    return {"working_dir": str(ROOT), "excludes": [*others, "__pycache__"]}

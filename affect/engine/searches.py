@@ -98,9 +98,20 @@ class Searcher:
     def _suggest(self, search: ResolvedSearch) -> optuna.Study:
         from affect.engine.tuning import carry_on
 
+        watch, known = _Watch(search, self.display), self.store.searches().get(search.name)
+        kept = 0
+
         def commit(found: WaveResult) -> None:
             if found.result is not None:
                 self.store.commit(found.pack, found.result)
+
+        def heard(study: optuna.Study) -> None:
+            """For people who watch: in this terminal, and in others by `affect status`."""
+            nonlocal kept
+            watch(study)
+            if (now := suggestions.finished(study)) != kept:
+                kept = now
+                self.store.save_search(known[0] if known else _record(search, study), history_of(search, study))
 
         return carry_on(
             search,
@@ -110,7 +121,7 @@ class Searcher:
             seconds=self._left(),
             stored=stored_statuses(search, self.store.rows()),
             commit=commit,
-            heard=_Watch(search, self.display),
+            heard=heard,
         )
 
     def _path(

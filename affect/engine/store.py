@@ -110,6 +110,10 @@ class Store:
         if self._guard is not None:
             self._guard()
 
+    def in_use(self) -> bool:
+        """Whether a run holds the folder now. On an object store it takes some seconds to tell."""
+        return self.folder.in_use()
+
     # Requests
 
     def save_request(self, resolved: Resolved) -> None:
@@ -231,6 +235,10 @@ class Store:
         current = index.stamps(self.folder / "trials")
         known = index.read(self.folder, current)
         return known, current[~current["file"].isin(known["file"].unique())]
+
+    def finished(self) -> pd.Series:
+        """Pack → Unix time at which its results were written; NaN where that is not known."""
+        return pd.Series((self.folder / "trials").written(SUFFIX), dtype="float64")
 
     def trials(self) -> pd.DataFrame:
         """The whole `trials` table of all packs, every hyperparameter column of any of them included."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from affect import schema
-from affect.data.corpus import open_corpus
+from affect.data import twin
+from affect.data.corpus import Corpus, open_corpus
+from affect.data.manifest import MANIFEST
 from affect.data.task import Part, Task
 from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.provenance import Provenance
@@ -62,13 +66,24 @@ class PackResult:
 @lru_cache(maxsize=8)
 def open_task(folder: str, spec: TaskSpec) -> Task:
     """The task `spec` on the corpus in `folder`, opened once per process."""
-    corpus = open_corpus(folder)
+    corpus = _corpus_here(Path(folder))
     if corpus.manifest.fingerprint != spec.corpus:
         raise UserError(
             f"{folder}: the corpus has fingerprint {corpus.manifest.fingerprint[:12]}, "
             f"and not {spec.corpus[:12]} for which these trials were planned."
         )
     return Task(corpus, spec)
+
+
+def _corpus_here(folder: Path) -> Corpus:
+    """The corpus in `folder` on the node of this process. A twin that the node lacks is made: it is the same wherever
+    it is made. Mistakes name the node, for the driver's may be another."""
+    try:
+        if folder.name in twin.NAMES and not (folder / MANIFEST).is_file():
+            return twin.ensure_twin(folder.name, folder)
+        return open_corpus(folder)
+    except UserError as error:
+        raise UserError(f"on node {platform.node()}: {error}") from None
 
 
 def measure(probe: Probe) -> Measure:
@@ -221,6 +236,7 @@ def _trials_table(
             "git_dirty": place.provenance.git_dirty,
             "search": search,
             "suggestion": number,
+            "source_hash": place.provenance.source_hash,
             **{f"hp_{name}": value for name, value in trial.settings.items()},
         }
         names = ("partition", "target", "value", "n", "epoch", "status", "message")

@@ -93,7 +93,7 @@ def train(resolved: Resolved, corpus: Corpus, results: Path) -> tuple[Summary, f
 
     The time has in it the start of the engine's actors, its measurements of pack sizes, and the writing of all results.
     """
-    provenance = Provenance("benchmark", None, None)
+    provenance = Provenance("benchmark", None, None, "")
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance)
     store = Store(str(results), resolved.study.name)
     executor = _Watched(resolved.device)

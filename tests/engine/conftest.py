@@ -64,7 +64,7 @@ def resolve(corpus: Corpus, toys: None) -> Callable[..., Resolved]:
 
 @pytest.fixture
 def place(corpus: Corpus) -> Workplace:
-    return Workplace("trial_study", "tiny", str(corpus.folder), Provenance("none 1", "abc", False))
+    return Workplace("trial_study", "tiny", str(corpus.folder), Provenance("none 1", "abc", False, "0" * 64))
 
 
 @pytest.fixture(scope="session")

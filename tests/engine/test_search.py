@@ -180,7 +180,8 @@ def test_a_search_that_is_killed_comes_to_the_same_number(
     # What was under way was asked again with the very same settings, or told from its rows.
     settings = [json.dumps(trial.params) for trial in study.trials]
     for number in stale:
-        if study.trials[number].user_attrs.get("stale"):
+        attributes = study.trials[number].user_attrs
+        if attributes.get("stale") and "settings" in attributes:  # without: killed while it was asked for
             assert settings.count(settings[number]) == 2
     mine = rows(tmp_path)
     mine = mine[mine["search"] == study.study_name]

@@ -1,0 +1,171 @@
+"""How far a study is, from its results folder alone: what `affect status` prints, in any terminal, at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from affect.engine.plan import DEVELOPMENT, Plan, plan
+from affect.engine.progress import duration
+from affect.engine.store import Store
+from affect.study import Resolved
+
+RECENT = 600.0
+"""Seconds before the newest result over which speed is measured."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast results came lately."""
+
+    workers: float
+    """Packs in work at once, on average."""
+    trials_per_minute: float
+    seconds: dict[str, float]
+    """System → mean seconds of a trial in its pack."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The row of a table that leads on development data."""
+
+    label_fraction: float
+    target: str
+    system: str
+    value: float
+    """Mean over the seeds that are there."""
+    seeds: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Trials of a study on one corpus."""
+
+    planned: int
+    complete: int
+    diverged: int
+    failed: int
+    """Failed and not settled since: they run again."""
+    open: int
+    """Queued or running."""
+    waiting: int
+    """At most so many follow from open choices."""
+    seconds_left: float | None
+    """None where nothing tells."""
+    best: tuple[Best, ...]
+
+
+def pace(trials: pd.DataFrame, finished: pd.Series) -> Pace | None:
+    """The pace of stored `trials` of which the packs' files were `finished` at these times; None without any."""
+    packs = trials.drop_duplicates("pack").set_index("pack")[["system", "wall_seconds", "pack_size"]]
+    packs = packs.assign(end=finished.reindex(packs.index)).dropna(subset=["end"])
+    packs = packs[packs["wall_seconds"] > 0]
+    if packs.empty:
+        return None
+    totals = packs.groupby("system", observed=True)[["wall_seconds", "pack_size"]].sum()
+    recent = packs[packs["end"] > packs["end"].max() - RECENT]
+    span = max(1e-3, recent["end"].max() - (recent["end"] - recent["wall_seconds"]).min())
+    return Pace(
+        workers=recent["wall_seconds"].sum() / span,
+        trials_per_minute=60 * recent["pack_size"].sum() / span,
+        seconds=(totals["wall_seconds"] / totals["pack_size"]).to_dict(),
+    )
+
+
+def standing(resolved: Resolved, trials: pd.DataFrame, found: Pace | None) -> Standing:
+    """How far `resolved` is, given all stored `trials` and their pace."""
+    wanted = plan(resolved, trials)
+    status = trials.drop_duplicates("trial").set_index("trial")["status"]
+    counts = status.reindex([trial.id for trial in wanted.trials]).value_counts()
+    failed = int(counts.get("failed", 0))
+    return Standing(
+        planned=len(wanted.trials),
+        complete=int(counts.get("complete", 0)),
+        diverged=int(counts.get("diverged", 0)),
+        failed=failed,
+        open=len(wanted.pending) - failed,
+        waiting=wanted.waiting,
+        seconds_left=_seconds_left(wanted, found),
+        best=tuple(_best(resolved, wanted, trials)),
+    )
+
+
+def _seconds_left(wanted: Plan, found: Pace | None) -> float | None:
+    """Trials of a system of which none is done yet are taken to last as the others do."""
+    if found is None:
+        return None
+    usual = float(np.mean(list(found.seconds.values())))
+    ahead = [(trial.system, 1) for trial in wanted.pending] + [(trial.system, count) for trial, count in wanted.later]
+    return sum(found.seconds.get(system, usual) * count for system, count in ahead) / found.workers
+
+
+def _best(resolved: Resolved, wanted: Plan, trials: pd.DataFrame) -> Iterator[Best]:
+    """Per label fraction and target the leader among the systems with at least one seed; floors do not compete."""
+    rows = trials[(trials["partition"] == DEVELOPMENT) & trials["value"].notna()]
+    values = dict(zip(zip(rows["trial"], rows["target"], strict=True), rows["value"], strict=True))
+    competing = {row.name for row in resolved.rows if not row.floor}
+    for fraction in resolved.label_fractions:
+        for target in resolved.study.targets:
+            leaders = []
+            for (system, labels, name), finals in wanted.finals.items():
+                there = [values[trial.id, target] for trial in finals if (trial.id, target) in values]
+                if system in competing and (labels, name) == (fraction, target) and there:
+                    leaders.append(Best(fraction, target, system, float(np.mean(there)), len(there), len(finals)))
+            if leaders:
+                yield max(leaders, key=lambda best: best.value)
+
+
+def _searches(store: Store) -> Table:
+    """Suggestions of every search by how they ended, and the best that went all the way."""
+    table = Table("search", "corpus", "labels", "suggestions", "best so far", "winner on fresh seeds")
+    for record, history in store.searches().values():
+        counts = ", ".join(
+            f"{count} {status}" for status, count in history["status"].value_counts().sort_index().items()
+        )
+        best = history.loc[history["status"] == "complete", "value"].max()
+        table.add_row(
+            record.system + ("" if record.rungs else ", nothing stopped"),
+            record.corpus,
+            f"{record.label_fraction:.4g}",
+            counts,
+            "" if np.isnan(best) else f"{best:.3f}",
+            record.winner or "",
+        )
+    return table
+
+
+def show(store: Store, console: Console) -> None:
+    """Print how far the study in `store` is, with every corpus that it was run with."""
+    trials = store.trials()
+    found = pace(trials, store.finished())
+    state = Table("corpus", "planned", "complete", "diverged", "failed", "to run", "after choices", "time left")
+    best = Table("corpus", "labels", "target", "leads on development", "mean", "seeds")
+    for corpus in store.requests():
+        at = standing(store.load_request(corpus), trials, found)
+        left = "none" if not (at.open or at.failed or at.waiting) else "unknown"
+        if left != "none" and at.seconds_left is not None:
+            left = f"about {duration(at.seconds_left)}"
+        counts = (at.planned, at.complete, at.diverged, at.failed, at.open)
+        state.add_row(corpus, *map(str, counts), f"≤ {at.waiting}" if at.waiting else "0", left)
+        for b in at.best:
+            best.add_row(
+                corpus, f"{b.label_fraction:.4g}", b.target, b.system, f"{b.value:.3f}", f"{b.seeds} of {b.of}"
+            )
+    searches = _searches(store)
+    run = "a run is adding to it now" if store.in_use() else "no run is adding to it now"
+    console.print(f"{store.folder}: {run}.", highlight=False, markup=False)
+    if state.row_count or not searches.row_count:
+        console.print(state)
+    if searches.row_count:
+        console.print(searches)
+    if best.row_count:
+        console.print(best)
+    if found is not None:
+        speed = f"{found.trials_per_minute:.3g} trials a minute in {found.workers:.1f} packs at once"
+        console.print(f"Lately {speed}.", highlight=False)

@@ -1,0 +1,127 @@
+"""A Ray cluster of two nodes on this machine, as tests need it: with a token, out of everybody's way, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.engine.helpers import ROOT, living
+
+BIN = Path(sys.executable).parent
+SMALL = (
+    *("--num-cpus=1", "--object-store-memory=100000000"),
+    *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
+)
+HEAD, SECOND = "127.0.0.2", "127.0.0.3"
+"""Linux answers to all of 127.0.0.0/8, which makes two machines of one; no other machine reaches either."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    dashboard: str
+    address: str
+    environment: Mapping[str, str]
+    """For whoever uses the cluster: has the token, and a home of its own."""
+    token: str
+    second: int
+    """Session of the second node's processes."""
+
+    def run(self, command: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of this installation to its end; stderr goes where stdout goes."""
+        with self.start(command, folder, **more) as process:
+            output, _ = process.communicate(timeout=400)
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    def start(self, command: Sequence[str], folder: Path, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=folder,
+            env={**self.environment, "PYTHONPATH": str(ROOT), **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A head and a second node with one CPU each."""
+    # Ray's sockets lie below it, and their paths must stay short.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    token = secrets.token_hex(16)
+    (folder / "token").write_text(token)
+    (folder / "home").mkdir()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder / "home"),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    gcs, dashboard, client = _free_ports(3)
+    sessions: list[int] = []
+    try:
+        places = (f"--temp-dir={folder / 'ray'}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}")
+        ports = (f"--port={gcs}", f"--ray-client-server-port={client}")
+        for node, options in ((HEAD, ("--head", *places, *ports)), (SECOND, (f"--address={HEAD}:{gcs}",))):
+            command = [str(BIN / "ray"), "start", f"--node-ip-address={node}", *options, *SMALL]
+            with (folder / node).open("w") as log:
+                # A job brings its code: no node has any of ours.
+                starter = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            sessions.append(starter.pid)
+            assert starter.wait(300) == 0, (folder / node).read_text()
+        yield Cluster(f"http://127.0.0.1:{dashboard}", f"{HEAD}:{gcs}", environment, token, sessions[1])
+    finally:
+        for session in sessions:
+            kill(session)
+        _kill_those_in(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill(session: int) -> None:
+    """Kill all processes of a session, as losing its machine would, and wait until they are gone."""
+    deadline = time.monotonic() + 30
+    while processes := living(session):
+        assert time.monotonic() < deadline
+        _kill(processes)
+        time.sleep(0.1)
+
+
+def _kill_those_in(folder: Path) -> None:
+    """Kill what has left its session: workers' groups and jobs' drivers. They have the cluster's token."""
+    marker = f"RAY_AUTH_TOKEN_PATH={folder}".encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if marker in path.read_bytes():
+                found.add(int(path.parent.name))
+    _kill(found - {os.getpid()})
+
+
+def _kill(processes: set[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _free_ports(count: int) -> list[int]:
+    with_all_open = [socket.create_server((HEAD, 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in with_all_open]
+    for server in with_all_open:
+        server.close()
+    return ports
