@@ -43,6 +43,11 @@ class Cluster:
             output, _ = process.communicate(timeout=400)
         return subprocess.CompletedProcess(command, process.returncode, output)
 
+    def names_on_second(self) -> list[str]:
+        """What the second node's processes call themselves."""
+        files = [Path(f"/proc/{process}/cmdline") for process in living(self.second)]
+        return [file.read_text().rstrip("\0") for file in files if file.exists()]
+
     def start(self, command: Sequence[str], folder: Path, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
@@ -70,6 +75,9 @@ def cluster() -> Iterator[Cluster]:
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
+        # Ray gives up on its own processes sooner than a busy machine starts them.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "200",
+        "RAY_raylet_start_wait_time_s": "200",
     }
     gcs, dashboard, client = _free_ports(3)
     sessions: list[int] = []
