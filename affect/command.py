@@ -280,7 +280,7 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
         preview_searches(searches, store, slots, console)
         return COMPLETE
     from affect.engine.on_ray import OnRay
-    from affect.engine.searches import Searcher
+    from affect.engine.searcher import Searcher
 
     executor = OnRay(resolved.device, args.address, allow_open=args.allow_open_cluster)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)

@@ -18,7 +18,7 @@ TOGETHER = (("alpha", "beta"),)
 
 
 def rows(parts: int, rates: tuple[float, ...]) -> tuple[Row, ...]:
-    """One grid per figure; the hand-set configuration is a point of each."""
+    """One grid per figure; what a grid does not vary is hand-set."""
     weights = ladder.attribute_weights(parts)
     return (
         *grid(SYSTEM, every_lambda, {"λ": LAMBDAS}),

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from affect.engine.search import ResolvedSearch, derived
+from affect.engine.refits import derived
+from affect.engine.search import ResolvedSearch
 from affect.study import Resolved, Row, Settings
 
 HAND_SET = "hand-set"

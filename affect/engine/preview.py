@@ -75,6 +75,14 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
         )
     table.caption = f"about {duration(total / slots)} on {slots} workers, and the ablation path"
     console.print(table)
+    for declared in {search.declared.refit_seeds: search.declared for search in searches}.values():
+        family = declared.refits * len(searches[0].resolved.study.targets)
+        enough = "enough" if resolvable(declared.refit_seeds, family) else "too few for marks"
+        console.print(
+            f"With {_count(declared.refit_seeds, 'refit seed')} the winner's own comparison with hand-set can reach p = "
+            f"{smallest_p(declared.refit_seeds):.2g}; for {_count(family, 'comparison')} under Holm they are {enough}.",
+            highlight=False,
+        )
 
 
 def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:

@@ -1,4 +1,5 @@
-"""A resolved study as JSON and back, so that reports can be rebuilt from a results folder alone."""
+"""Declarations (a resolved study, the record of a search) as JSON and back, so that reports can be rebuilt from a results
+folder alone."""
 
 from __future__ import annotations
 

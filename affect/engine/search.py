@@ -1,4 +1,4 @@
-"""A declared search from first suggestion to refits: what is asked for, what is stored, and what is trained afterwards."""
+"""A declared search with every open choice fixed: its identity, its budget, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
 
 from affect.engine import suggestions
-from affect.engine.plan import Plan, task_facts, task_spec
-from affect.engine.suggestions import Suggestion
+from affect.engine.plan import task_facts, task_spec
 from affect.engine.waves import COMPLETE, DIVERGED, STOPPED
 from affect.errors import UserError
-from affect.study import Mark, Resolved, Row, Scale, Search, Settings, Table, TaskSpec, Trial
+from affect.study import Resolved, Search, Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import System, resolve_settings
 
@@ -193,63 +191,3 @@ def history_of(search: ResolvedSearch, study: optuna.Study) -> pd.DataFrame:
     settings = frame["settings"].map(json.loads)
     frame["steps"] = [search.steps_of(s, e) for s, e in zip(settings, frame["epochs"], strict=True)]
     return frame
-
-
-def derived(
-    search: ResolvedSearch, rows: tuple[Row, ...], first_seed: int, seeds: int, what: str, **parts: Any
-) -> Resolved:
-    """`rows` on `seeds` seeds from `first_seed` on as a study of its own, declared with `parts`."""
-    origin = search.resolved
-    study = replace(
-        origin.study,
-        title=f"{origin.study.title}: {what} of {search.declared.system}",
-        scales={origin.scale: Scale(origin.corpus.name, rows, seeds)},
-        **{"marks": (), "tables": (), "figures": (), "claims": (), "searches": ()} | parts,
-    )
-    return replace(
-        origin,
-        study=study,
-        rows=rows,
-        label_fractions=(search.fraction,),
-        seeds=seeds,
-        selection_seeds=1,
-        first_seed=first_seed,
-    )
-
-
-def refits(search: ResolvedSearch, best: Sequence[Suggestion]) -> Resolved:
-    """The best suggestions and the hand-set configuration on fresh seeds, compared with the latter."""
-    system = search.declared.system
-    hand = Row(system, label=f"{system}, hand-set")
-    rows = (hand, *(Row(system, (s.settings,), label=f"{system}, suggestion {s.number}") for s in best))
-    return derived(
-        search,
-        rows,
-        search.seeds,
-        search.declared.refit_seeds,
-        "search",
-        marks=(Mark("∗", hand.name),),
-        tables=(Table("refits", "The best suggestions refitted on fresh seeds", "not in the paper"),),
-        notes=(
-            f"Suggestions were judged on development data of {search.seeds} search "
-            f"seed{'s' if search.seeds > 1 else ''}; the seeds here are fresh ones.",
-        ),
-    )
-
-
-def winner_of(wanted: Resolved, plan: Plan, rows: pd.DataFrame) -> Row | None:
-    """The refitted suggestion with the highest development mean over fresh seeds; None where none has all of its trials."""
-    means = development_means(plan, rows, len(wanted.study.targets))
-    candidates = [row for row in wanted.rows[1:] if row.name in means]
-    return max(candidates, key=lambda row: means[row.name], default=None)
-
-
-def development_means(plan: Plan, rows: pd.DataFrame, targets: int) -> dict[str, float]:
-    """Row → mean development value over all `targets` and seeds; a target that a row gives no weight counts as zero, as
-    in the search. Rows that lack a trial are left out."""
-    there = rows[(rows["partition"] == "development") & (rows["status"] == "complete")]
-    value = dict(zip(zip(there["trial"], there["target"], strict=True), there["value"], strict=True))
-    found: dict[str, list[float]] = {}
-    for (name, _, target), trials in plan.finals.items():
-        found.setdefault(name, []).append(float(np.mean([value.get((t.id, target), math.nan) for t in trials])))
-    return {name: sum(means) / targets for name, means in found.items() if not np.isnan(means).any()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -187,6 +188,29 @@ def test_a_search_that_is_killed_comes_to_the_same_number(
     mine = mine[mine["search"] == study.study_name]
     assert not mine.duplicated(["trial", "partition", "target"]).any()
     assert mine["suggestion"].nunique() == 16
+
+
+def test_interrupting_a_search_ends_it(corpus: Corpus, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    process = subprocess.Popen(
+        command(corpus, tmp_path, 60, "--set", "seconds=1"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    request.addfinalizer(partial(end, process))
+    trials = tmp_path / "results" / "toys" / "trials"
+    deadline = time.monotonic() + 180
+    while not (trials.exists() and list(trials.glob("[!.]*"))):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted; what was finished is kept" in said
+    assert 0 < suggestions.finished(books(tmp_path)) < 60
 
 
 def test_a_worker_that_dies_costs_no_suggestion(corpus: Corpus, tmp_path: Path) -> None:

@@ -15,15 +15,9 @@ from affect.engine import path, suggestions
 from affect.engine.executors import Executor
 from affect.engine.journal import open_journal
 from affect.engine.progress import Display, SearchState
+from affect.engine.refits import development_means, refits, winner_of
 from affect.engine.run import Summary, run
-from affect.engine.search import (
-    ResolvedSearch,
-    development_means,
-    history_of,
-    refits,
-    stored_statuses,
-    winner_of,
-)
+from affect.engine.search import ResolvedSearch, history_of, stored_statuses
 from affect.engine.store import Store
 from affect.engine.waves import WaveResult
 from affect.engine.work import Workplace
