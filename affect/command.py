@@ -15,9 +15,8 @@ from rich.console import Console
 
 from affect.data.corpus import Corpus
 from affect.data.task import labelled_count
-from affect.engine import job
+from affect.engine import job, options
 from affect.engine.evidence import evidence
-from affect.engine.executors import Executor, Inline, local_slots
 from affect.engine.files import check_folder
 from affect.engine.plan import plan, task_spec
 from affect.engine.preview import preview, preview_searches
@@ -45,6 +44,7 @@ examples:
   %(prog)s --systems STL MTL --set learning_rate=5e-4 --set epochs=50
   %(prog)s --scale full --max-minutes 60      as far as an hour goes; run it again to go on
   %(prog)s --address ray-head:6379 --results /shared/results    on a Ray cluster
+  %(prog)s --executor train --workers-per-trial 2     two workers share each trial, which is saved as it trains
 
 Results are added to RESULTS/<study>; the same command goes on where it was stopped, however it was stopped.
 Exit status: 0 complete, 1 some trials failed, 2 a mistake in the input, 3 stopped by --max-minutes with work left.
@@ -110,10 +110,7 @@ def _parser(study: Study) -> Parser:
     add = group.add_argument
     add("--plan", action="store_true", help="print what would run and what it can show, and stop")
     add("--max-minutes", type=float, metavar="M", help="start nothing that would end later, stop at M minutes")
-    add("--executor", choices=("ray", "inline"), default="ray", help="all cores or GPUs, or this process alone")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one")
-    add("--address", help="join the Ray cluster at this address; its nodes must see the corpus at the same path")
-    add("--allow-open-cluster", action="store_true", help="join it although it asks for no token")
+    options.add_arguments(parser)
     group = parser.add_argument_group("where it goes")
     add = group.add_argument
     add("--results", default="results", metavar="URI", help="folder of result folders, or s3://...; default: results")
@@ -127,11 +124,10 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     store = Store(args.results, study.name)
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
-    slots = 1 if args.executor == "inline" else local_slots(resolved.device)
     if getattr(args, "search", None) is not None:
-        return _search(resolved, store, args, slots, console)
+        return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
     if args.plan:
-        preview(resolved, store, slots, console)
+        preview(resolved, store, options.slots_here(args, resolved.device), console)
         return COMPLETE
     summary, frames = _run(resolved, store, args, console)
     folder = write_report(resolved, frames, Path(args.reports), console)
@@ -156,6 +152,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         declared = tuple(Row(search.system) for search in study.searches)
     _overrides(_rows(declared, args.systems), args.set)
     device = _device(args)
+    options.check(args, device)
     wanted = args.corpus or scale.corpus
     facts = facts_of(wanted, args.protocol, study.targets)
     rows = _rows(declared, args.systems, facts)
@@ -238,21 +235,13 @@ def _device(args: argparse.Namespace) -> str:
     return ("cuda" if here else "cpu") if args.device == "auto" else str(args.device)
 
 
-def _executor(resolved: Resolved, args: argparse.Namespace) -> Executor:
-    if args.executor == "inline":
-        return Inline()
-    from affect.engine.on_ray import OnRay
-
-    return OnRay(resolved.device, args.address, allow_open=args.allow_open_cluster)
-
-
 def _run(
     resolved: Resolved, store: Store, args: argparse.Namespace, console: Console
 ) -> tuple[Summary, dict[str, pd.DataFrame]]:
     """Train what is missing, and read what the report is made of."""
     # Mistakes in settings show when planning; nothing exists on disk before that.
     plan(resolved, store.rows())
-    executor = _executor(resolved, args)
+    executor = options.executor(args, resolved.device)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
     place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
     with store.locked():
@@ -313,8 +302,8 @@ def _searches(resolved: Resolved, args: argparse.Namespace) -> list[ResolvedSear
             raise UserError(f"{name} {value}: must be at least 1.")
     if args.seeds is not None:
         raise UserError(f"--seeds {args.seeds}: suggestions are judged on --search-seeds; leave --seeds out.")
-    if args.executor == "inline":
-        raise UserError("--search --executor inline: a search runs on Ray Tune; leave --executor out.")
+    if args.executor != "ray":
+        raise UserError(f"--search --executor {args.executor}: a search runs on Ray Tune; leave --executor out.")
     systems = {row.system for row in resolved.rows}
     declared = [search for search in resolved.study.searches if search.system in systems]
     searches = [

@@ -53,7 +53,7 @@ def main() -> int:
 
 def _start(corpus: Corpus, work: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command(corpus, work, "ray", *SLOWLY),
+        command(corpus, str(work / "results"), work, "ray", *SLOWLY),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -67,7 +67,7 @@ def test_the_commands_run_in_their_order(workplace):
         elif "--search" in words:
             run([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
         elif words[0] == "python":
-            executor = [] if "--plan" in words else ["--executor", "inline"]
+            executor = [] if {"--plan", "--executor"} & set(words) else ["--executor", "inline"]
             run([sys.executable, *words[1:], *SMALL, *executor], workplace)
         else:
             run([word.replace("../shared/data", str(DATA)) for word in words], workplace)

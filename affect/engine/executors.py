@@ -12,6 +12,8 @@ import torch
 from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.work import PackResult, Probe, Workplace, measure, run_pack
 from affect.errors import UserError
+from affect.systems.base import Fitting, Watch
+from affect.systems.shards import ALONE, Severed, Shard
 
 TRIES = 3
 """How often work is given to a worker before the deaths of its workers are held against it."""
@@ -67,9 +69,10 @@ class Interrupted(Exception):
     """Raised by a beat to drop the pack that is being trained in this process."""
 
 
-def attempt(pack: Pack, place: Workplace, report: Callable[[int, int], None]) -> PackResult | Failure:
-    """`run_pack` with its errors as values: what a worker sends back never raises on arrival."""
-    return _caught(lambda: run_pack(pack, place, report))
+def attempt(pack: Pack, place: Workplace, watch: Watch, shard: Shard = ALONE) -> PackResult | Failure:
+    """`run_pack` with its errors as values: what a worker sends back never raises on arrival. That another worker of
+    its shard is gone is no error of the pack, and raised."""
+    return _caught(lambda: run_pack(pack, place, watch, shard))
 
 
 def attempt_measure(probe: Probe) -> Measure | Failure:
@@ -89,7 +92,7 @@ def settled_measure(answer: Measure | Failure) -> Measure:
 def _caught(work: Callable[[], T]) -> T | Failure:
     try:
         return work()
-    except Interrupted:
+    except (Interrupted, Severed):
         raise
     except UserError as error:
         return Failure("user", str(error))
@@ -145,9 +148,12 @@ class Inline:
         assert self._place is not None
         pack, self._pack = self._pack, None
         try:
-            return [Outcome(pack, attempt(pack, self._place, lambda done, total: self._beat(done / total)))]
+            return [Outcome(pack, attempt(pack, self._place, self._watch))]
         except Interrupted:
             return []
+
+    def _watch(self, fitting: Fitting) -> None:
+        self._beat(fitting.epoch / fitting.epochs)
 
     def close(self) -> None:
         self._pack = None

@@ -7,6 +7,7 @@ as values, so a Ray exception means that a worker is gone.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections import Counter
@@ -52,7 +53,7 @@ class _Worker:
         return None
 
     def train(self, pack: Pack) -> PackResult | Failure:
-        return attempt(pack, self.place, lambda done, total: None)
+        return attempt(pack, self.place, lambda fitting: None)
 
     def measure(self, probe: Probe) -> Measure | Failure:
         return attempt_measure(probe)
@@ -62,10 +63,17 @@ class OnRay:
     """Trains packs on Ray. Without an address (or RAY_ADDRESS) a Ray of its own is started, on loopback only."""
 
     def __init__(
-        self, device: str, address: str | None = None, slots: int | None = None, allow_open: bool = False
+        self,
+        device: str,
+        address: str | None = None,
+        slots: int | None = None,
+        *,
+        each: float = 1.0,
+        allow_open: bool = False,
     ) -> None:
-        self.device = device
-        self.slots = slots or local_slots(device)
+        """`each`: CPUs or GPUs that a slot takes. `allow_open`: join a cluster although it asks for no token."""
+        self.device, self.each = device, each
+        self.slots = slots or max(1, int(local_slots(device) / each))
         self._fixed_slots = slots is not None
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._allow_open = allow_open
@@ -97,11 +105,12 @@ class OnRay:
         if self._address:
             self._join(self._address, quiet)
             if not self._fixed_slots:
-                self.slots = max(1, int(ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 1)))
+                has = ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 1)
+                self.slots = max(1, int(has / self.each))
         else:
             ray.init(
                 address="local",
-                num_cpus=max(self.slots, local_slots("cpu")),
+                num_cpus=max(math.ceil(self.slots * self.each), local_slots("cpu")),
                 include_dashboard=False,
                 object_store_memory=LOCAL_STORE_BYTES,
                 **quiet,
@@ -143,11 +152,15 @@ class OnRay:
 
     def _hire(self) -> None:
         """Ask for one more worker; it counts once it answers."""
+        actor = self._worker()
+        self._starting[actor.ready.remote()] = actor
+
+    def _worker(self) -> Any:
+        """A new actor with the methods of `_Worker`."""
         import ray
 
         share = {"num_gpus": 1} if self.device == "cuda" else {"num_cpus": 1}
-        actor = ray.remote(_Worker).options(max_restarts=0, **share).remote(self._place)
-        self._starting[actor.ready.remote()] = actor
+        return ray.remote(_Worker).options(max_restarts=0, **share).remote(self._place)
 
     def measure(self, probes: Sequence[Probe]) -> list[Measure]:
         """Probes run side by side on all workers, loaded as training will load them."""

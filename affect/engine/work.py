@@ -25,8 +25,9 @@ from affect.errors import UserError
 from affect.stats.concordance import ccc
 from affect.study import Settings, TaskSpec, Trial
 from affect.systems import get_system
-from affect.systems.base import Facts, Fit, Replicate, Report, fit_pack
+from affect.systems.base import Facts, Fit, Replicate, Watch, fit_pack
 from affect.systems.process import settle
+from affect.systems.shards import ALONE, Shard
 
 PREDICTED = ("development", "test")
 """Partitions whose predictions are kept, per sample."""
@@ -95,15 +96,16 @@ def measure(probe: Probe) -> Measure:
     return Measure(size, seconds) if math.isfinite(seconds) else GUESS
 
 
-def run_pack(pack: Pack, place: Workplace, report: Report) -> PackResult:
-    """Fit the trials of `pack` as one computation and evaluate each fit once."""
+def run_pack(pack: Pack, place: Workplace, watch: Watch = lambda fitting: None, shard: Shard = ALONE) -> PackResult:
+    """Fit the trials of `pack` as one computation and evaluate each fit once. Workers that share it all return the same
+    result."""
     first = pack.trials[0]
     settle(first.device)
     started = time.perf_counter()
     task = open_task(place.corpus_folder, first.task)
     data = {seed: task.fit_data(seed) for seed in {trial.seed for trial in pack.trials}}
     replicates = [Replicate(data[trial.seed], trial.settings, trial.seed) for trial in pack.trials]
-    fits = fit_pack(get_system(first.system), replicates, device=first.device, report=report)
+    fits = fit_pack(get_system(first.system), replicates, device=first.device, shard=shard, watch=watch)
     return result_of(pack, place, task, fits, started)
 
 

@@ -17,9 +17,7 @@ from affect.data.task import FitData, Inputs
 from affect.errors import UserError
 from affect.stats.concordance import ccc_columns
 from affect.study import Settings
-
-Report = Callable[[int, int], None]
-"""Called as report(epochs_done, epochs) so that a caller can show progress; knows nothing of Ray."""
+from affect.systems.shards import ALONE, Shard
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,17 @@ class Fitting(Protocol):
     def fits(self) -> list[Fit]:
         """What came of each replicate. A stopped one has no test predictions, only what its curves hold."""
 
+    def state(self) -> dict[str, Any]:
+        """All that the epochs to come depend on, as tensors and plain values. The tensors are the fitting's own: to be
+        saved before its next epoch."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on, in a pack just begun, from where an equal pack was when it gave its `state`."""
+
+
+Watch = Callable[[Fitting], None]
+"""Called with a pack before its first epoch and after each: to show progress, or to save and restore its state."""
+
 
 class AtOnce:
     """A pack of fits without epochs; follows `Fitting`. `fit(replicate)` has no say over when it ends."""
@@ -139,6 +148,12 @@ class AtOnce:
 
     def fits(self) -> list[Fit]:
         return [replace(fit, status="stopped") if k in self._stopped else fit for k, fit in enumerate(self._fits)]
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing: there is no state between beginning and end."""
 
 
 class System(Protocol):
@@ -191,18 +206,27 @@ class System(Protocol):
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
         """Measure the device: pack size with the best throughput (at most `largest`), seconds per step of a replicate."""
 
-    def begin(self, replicates: Sequence[Replicate], *, device: str) -> Fitting:
-        """Start a pack of one task and structure. No replicate's result depends on the others."""
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
+        """Start a pack of one task and structure. No replicate's result depends on the others.
+
+        `shard`: the workers that share the batches, each of which begins and advances the same pack. What cannot be
+        shared is done by each of them alike."""
 
 
 def fit_pack(
-    system: System, replicates: Sequence[Replicate], *, device: str, report: Report = lambda done, total: None
+    system: System,
+    replicates: Sequence[Replicate],
+    *,
+    device: str,
+    shard: Shard = ALONE,
+    watch: Watch = lambda fitting: None,
 ) -> list[Fit]:
     """Train a pack to its last epoch; entry k belongs to replicate k."""
-    fitting = system.begin(replicates, device=device)
+    fitting = system.begin(replicates, device=device, shard=shard)
+    watch(fitting)
     while fitting.epoch < fitting.epochs:
         fitting.advance()
-        report(fitting.epoch, fitting.epochs)
+        watch(fitting)
     return fitting.fits()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from affect.data.task import FitData, Inputs
 from affect.systems.base import Fit, Replicate
+from affect.systems.shards import ALONE, Shard
 from affect.systems.training import Network, Parameters, Scalars, Trainer, batches_per_epoch, concordance, pool_rows
 
 SELECTION_ROWS, CALIBRATION_ROWS = 1024, 8192
@@ -27,14 +29,20 @@ class StackedFitting:
     """
 
     def __init__(
-        self, network: Network, replicates: Sequence[Replicate], scalars: Sequence[Scalars], device: str
+        self,
+        network: Network,
+        replicates: Sequence[Replicate],
+        scalars: Sequence[Scalars],
+        device: str,
+        shard: Shard = ALONE,
     ) -> None:
         self.data = [replicate.data for replicate in replicates]
         first, settings = self.data[0], replicates[0].settings
         self.epochs, self.epoch = int(settings["epochs"]), 0
         batch_size = int(settings["batch_size"])
         pool = pool_rows(len(first.train), settings)
-        self.trainer = Trainer(network, self.data, [r.seed for r in replicates], scalars, batch_size, device, pool)
+        seeds = [replicate.seed for replicate in replicates]
+        self.trainer = Trainer(network, self.data, seeds, scalars, batch_size, device, pool, shard)
         rows = len(first.train) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
@@ -98,6 +106,27 @@ class StackedFitting:
             self.kept, self.truth = self.kept[:, rows], self.truth[rows]
         else:
             self.epoch = self.epochs
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "live": self.live,
+            "status": self.status,
+            "values": torch.from_numpy(self.values),
+            "kept_epochs": torch.from_numpy(self.kept_epochs),
+            "curves": self.curves,
+            "kept": self.kept,
+            "trainer": self.trainer.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.stop([k for k in range(len(self.data)) if k not in state["live"]])
+        self.epoch = state["epoch"]
+        self.status, self.curves = list(state["status"]), [list(curve) for curve in state["curves"]]
+        self.values, self.kept_epochs = state["values"].numpy().copy(), state["kept_epochs"].numpy().copy()
+        if self.live:
+            self.kept.copy_(state["kept"])
+            self.trainer.restore(state["trainer"])
 
     def fits(self) -> list[Fit]:
         calibration = calibration_rows(self.data[0], CALIBRATION_ROWS).to(self.trainer.flat.device)

@@ -12,6 +12,7 @@ from affect.data.task import FitData, Inputs
 from affect.stats.concordance import ccc
 from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
+from affect.systems.shards import ALONE, Shard
 
 ALPHAS = tuple(float(10.0**power) for power in range(-2, 5))
 COSTS = (0.1, 1.0, 10.0)
@@ -51,7 +52,7 @@ class EstimatorSystem:
         quadratic = facts.n_labelled**2 * facts.width * 2e-9
         return 1, 0.5 + (quadratic if self.name == "svr" else 0.0)
 
-    def begin(self, replicates: Sequence[Replicate], *, device: str) -> Fitting:
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
         return AtOnce(replicates, lambda replicate: self._fit(replicate.data))
 
     def _fit(self, data: FitData) -> Fit:

@@ -28,6 +28,7 @@ from affect.systems import fitting, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.ladder_layers import COEFFICIENTS, DecoderLayer, EncoderLayer, normalise
 from affect.systems.probe import probe
+from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Layout
 from affect.systems.training import Batch, Network, Scalars, Update, concordance_loss
 
@@ -145,11 +146,11 @@ class LadderSystem:
         network, scalars = self.network(settings, facts), self.scalars(settings, facts.targets)
         return probe(network, scalars, facts, int(settings["batch_size"]), device, largest)
 
-    def begin(self, replicates: Sequence[Replicate], *, device: str) -> Fitting:
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
         first = replicates[0]
         network = self.network(first.settings, training.facts_of(first.data))
         scalars = [self.scalars(r.settings, r.data.targets) for r in replicates]
-        return fitting.StackedFitting(network, replicates, scalars, device)
+        return fitting.StackedFitting(network, replicates, scalars, device, shard)
 
 
 DENSE_GAIN, LADDER_GAIN = 1.0, 3.0**0.5
@@ -213,7 +214,8 @@ def dense_network(width: int, hidden: int, targets: int) -> Network:
             _keep(uniform, scalars[name]) if scalars[name].any() else None
             for name, uniform in zip(("dropout_input", "dropout_hidden"), batch.uniform, strict=True)
         ]
-        return concordance_loss(_forward(p, batch.x, *masks), batch.y, scalars["weights"])
+        prediction = batch.shard.gather(_forward(p, batch.x, *masks), batch.rows)
+        return concordance_loss(prediction, batch.y, scalars["weights"])
 
     update = Update("labelled", ("labelled",), loss, normal=(), uniform=(width, hidden))
     return Network(layout, initial, (update,), lambda p, calibration: p, _predict)
@@ -242,8 +244,9 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
         return parameters
 
     def passes(p: Mapping[str, Tensor], batch: Batch, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Both encoders and the decoder: (noisy prediction [K, B, T], Σ λ_l C_d [K])."""
+        """Both encoders and the decoder: (noisy prediction [K, rows, T], Σ λ_l C_d [K])."""
         k, rows, _ = batch.x.shape
+        cut = batch.shard, batch.others
         std = scalars["noise_variance"].sqrt()[:, None, None]
         noise0, noise1, noise2 = batch.normal
         noisy0 = torch.addcmul(batch.x, noise0, std, out=noise0)
@@ -257,18 +260,18 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
             both[:, 1] = noisy0
         noise1, noise2 = noise1.mul_(std), noise2.mul_(std)
         pre1 = torch.bmm(both.view(k, 2 * rows, width), p["w1"]).view(k, 2, rows, hidden)
-        clean1, noisy1, h1, mean1, rstd1 = EncoderLayer.apply(pre1, noise1, p["gamma1"], p["beta1"], False)
+        clean1, noisy1, h1, mean1, rstd1 = EncoderLayer.apply(pre1, noise1, p["gamma1"], p["beta1"], False, *cut)
         pre2 = torch.bmm(h1.view(k, 2 * rows, hidden), p["w2"]).view(k, 2, rows, hidden)
-        clean2, noisy2, h2, mean2, rstd2 = EncoderLayer.apply(pre2, noise2, p["gamma2"], p["beta2"], True)
+        clean2, noisy2, h2, mean2, rstd2 = EncoderLayer.apply(pre2, noise2, p["gamma2"], p["beta2"], True, *cut)
         top = h2.view(k, rows, hidden)
-        estimate2, cost2 = DecoderLayer.apply(top, noisy2, p["combine2"], clean2, mean2, rstd2)
+        estimate2, cost2 = DecoderLayer.apply(top, noisy2, p["combine2"], clean2, mean2, rstd2, *cut)
         estimate1, cost1 = DecoderLayer.apply(
-            torch.bmm(estimate2, p["v2"]), noisy1, p["combine1"], clean1, mean1, rstd1
+            torch.bmm(estimate2, p["v2"]), noisy1, p["combine1"], clean1, mean1, rstd1, *cut
         )
         zero, one = batch.x.new_zeros(k, 1, width), batch.x.new_ones(k, 1, width)
-        _, cost0 = DecoderLayer.apply(torch.bmm(estimate1, p["v1"]), noisy0, p["combine0"], batch.x, zero, one)
+        _, cost0 = DecoderLayer.apply(torch.bmm(estimate1, p["v1"]), noisy0, p["combine0"], batch.x, zero, one, *cut)
         costs = scalars["lambda_0"] * cost0 + scalars["lambda_1"] * cost1 + scalars["lambda_2"] * cost2
-        return torch.baddbmm(p["head_bias"], top, p["head"]), costs
+        return batch.shard.gather(torch.baddbmm(p["head_bias"], top, p["head"]), batch.rows), costs
 
     def labelled_loss(p: Mapping[str, Tensor], batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         prediction, costs = passes(p, batches["labelled"], scalars)

@@ -2,7 +2,9 @@
 
 Shapes: K replicates, B rows of a batch, H units. Written by hand because autograd would keep, and pass over, some forty
 intermediate [K, B, H] arrays per layer. Each direction exists twice: as torch operations over the whole stack (GPU, and
-float64, in which derivatives are checked) and as one compiled loop per replicate (float32 on a CPU).
+float64, in which derivatives are checked, and batches shared by workers) and as one compiled loop per replicate
+(float32 on a CPU). B are the rows that this worker holds: sums over the batch are summed over the workers too, except
+those that are a parameter's gradient, for gradients are summed over the workers once they are complete.
 Equations: Rasmus et al. 2015, Algorithm 1, with scale and bias both learnt (P1, Section III-B).
 """
 
@@ -14,15 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.systems.shards import ALONE, Shard
+
 EPSILON = 1e-10
 """Added to batch variances (value of the reference ladder network)."""
 COEFFICIENTS = 9
 """Parameters of the combinator per unit: a1..a4, b1, c1..c4."""
 
 
-def kernels_for(values: Tensor) -> Any:
+def kernels_for(values: Tensor, shard: Shard) -> Any:
     """The compiled kernels if they apply to such tensors, else None. Imported late: the compiler is slow to load."""
-    if not values.is_cpu or values.dtype != torch.float32:
+    if not values.is_cpu or values.dtype != torch.float32 or shard.size > 1:
         return None
     from affect.systems import ladder_kernels
 
@@ -39,15 +43,17 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-2)
 
 
-def normalise(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def normalise(values: Tensor, shard: Shard = ALONE, others: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Batch-normalise over dim -2: normalised values [..., B, H], mean and one over the standard deviation [..., 1, H].
 
     A sum of squares of the centred values: `torch.var` over this axis is an order of magnitude slower.
     """
-    rows = values.shape[-2]
-    mean = values.sum(-2, keepdim=True).div_(rows)
+    rows = values.shape[-2] + others
+    (mean,) = shard.reduce(values.sum(-2, keepdim=True))
+    mean.div_(rows)
     centred = values - mean
-    rstd = dot(centred, centred).unsqueeze(-2).div_(rows).add_(EPSILON).rsqrt_()
+    (rstd,) = shard.reduce(dot(centred, centred).unsqueeze(-2))
+    rstd.div_(rows).add_(EPSILON).rsqrt_()
     return centred.mul_(rstd), mean, rstd
 
 
@@ -60,11 +66,20 @@ class EncoderLayer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, noise: Tensor, gamma: Tensor, beta: Tensor, last: bool) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any,
+        pre: Tensor,
+        noise: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        last: bool,
+        shard: Shard = ALONE,
+        others: int = 0,
+    ) -> tuple[Tensor, ...]:
         replicates, _, rows, units = pre.shape
         h = pre.new_empty(replicates, 1 if last else 2, rows, units)
         moments = pre.new_empty(4, replicates, 1, units)
-        if kernels := kernels_for(pre):
+        if kernels := kernels_for(pre, shard):
             clean, noisy = pre.new_empty(2, replicates, rows, units)
             p, n, c, b, z0, z1, out, m = arrays(pre, noise, gamma, beta, clean, noisy, h, moments)
             silence = np.zeros((1, units), np.float32)
@@ -73,12 +88,13 @@ class EncoderLayer(torch.autograd.Function):
                 kernels.encoder_forward(p[k, 0], silence, c[k], b[k], z0[k], wanted, m[0, k, 0], m[1, k, 0])
                 kernels.encoder_forward(p[k, 1], n[k], c[k], b[k], z1[k], out[k, -1], m[2, k, 0], m[3, k, 0])
         else:
-            clean, moments[0], moments[1] = normalise(pre[:, 0])
-            noisy, moments[2], moments[3] = normalise(pre[:, 1])
+            clean, moments[0], moments[1] = normalise(pre[:, 0], shard, others)
+            noisy, moments[2], moments[3] = normalise(pre[:, 1], shard, others)
             noisy += noise
             for path, z in zip(range(h.shape[1])[::-1], (noisy, clean), strict=False):
                 torch.addcmul((gamma * beta)[:, None], z, gamma[:, None], out=h[:, path]).relu_()
         ctx.save_for_backward(clean, noisy, noise, h, moments, gamma, beta)
+        ctx.shard, ctx.rows = shard, rows + others
         return clean, noisy, h, moments[0], moments[1]
 
     @staticmethod
@@ -86,11 +102,12 @@ class EncoderLayer(torch.autograd.Function):
         ctx: Any, gclean: Tensor, gnoisy: Tensor, gh: Tensor, gmean: Tensor, grstd: Tensor
     ) -> tuple[Tensor | None, ...]:
         clean, noisy, noise, h, moments, gamma, beta = ctx.saved_tensors
-        replicates, rows, units = clean.shape
+        replicates, _, units = clean.shape
+        shard, rows = ctx.shard, ctx.rows
         last = h.shape[1] == 1
-        gpre = clean.new_empty(replicates, 2, rows, units)
+        gpre = clean.new_empty(replicates, 2, *clean.shape[1:])
         ggamma, gbeta = gamma.new_zeros(2, *gamma.shape)
-        if kernels := kernels_for(clean):
+        if kernels := kernels_for(clean, shard):
             g0, g1, ga, gm, gr = arrays(gclean, gnoisy, gh, gmean, grstd)
             z0, z1, n, m, c, b = arrays(clean, noisy, noise, moments, gamma, beta)
             gp, gc, gb = arrays(gpre, ggamma, gbeta)
@@ -102,7 +119,8 @@ class EncoderLayer(torch.autograd.Function):
                 kernels.encoder_backward(g0[k], active, z0[k], none, *given, gp[k, 0], *sums)
                 given = (c[k], b[k], m[3, k, 0], none[0], none[0])
                 kernels.encoder_backward(g1[k], ga[k, -1], z1[k], n[k], *given, gp[k, 1], *sums)
-            return gpre, None, ggamma, gbeta, None
+            return gpre, None, ggamma, gbeta, None, None, None
+        gmean, grstd = shard.reduce(gmean, grstd)
         for path, z, g in ((0, clean, gclean), (1, noisy, gnoisy)):
             if path or not last:
                 # Rows of gh where the unit was active.
@@ -114,13 +132,14 @@ class EncoderLayer(torch.autograd.Function):
             # The noise is no part of the normalised activation.
             unit = z - noise if path else z
             rstd = moments[2 * path + 1]
-            shift = g.sum(1, keepdim=True).mul_(-1 / rows)
-            slope = dot(g, unit).unsqueeze(1).mul_(-1 / rows)
+            shift, slope = shard.reduce(g.sum(1, keepdim=True), dot(g, unit).unsqueeze(1))
+            shift.mul_(-1 / rows)
+            slope.mul_(-1 / rows)
             if not path:
                 shift.addcdiv_(gmean, rstd, value=1 / rows)
                 slope.addcmul_(grstd, rstd, value=-1 / rows)
             torch.mul(torch.addcmul(g, unit, slope).add_(shift), rstd, out=gpre[:, path])
-        return gpre, None, ggamma, gbeta, None
+        return gpre, None, ggamma, gbeta, None, None, None
 
 
 def combine(z: Tensor, u: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,17 +159,25 @@ class DecoderLayer(torch.autograd.Function):
 
     pre [K, B, H] (projection from the layer above), noisy z̃ [K, B, H], coefficients [K, 9, H], clean z [K, B, H],
     mean, rstd [K, 1, H] of the clean path's batch normalisation (0 and 1 at the input layer) →
-    ẑ [K, B, H] and cost [K] = mean over rows and units of ((ẑ - mean)·rstd - z)².
+    ẑ [K, B, H] and cost [K] = mean over all rows of the batch and units of ((ẑ - mean)·rstd - z)².
     """
 
     @staticmethod
     def forward(
-        ctx: Any, pre: Tensor, noisy: Tensor, coefficients: Tensor, clean: Tensor, mean: Tensor, rstd: Tensor
+        ctx: Any,
+        pre: Tensor,
+        noisy: Tensor,
+        coefficients: Tensor,
+        clean: Tensor,
+        mean: Tensor,
+        rstd: Tensor,
+        shard: Shard = ALONE,
+        others: int = 0,
     ) -> tuple[Tensor, Tensor]:
         # Nothing reads the lowest estimate: its gradient then is None instead of zeros.
         ctx.set_materialize_grads(False)
         replicates, rows, units = pre.shape
-        if kernels := kernels_for(pre):
+        if kernels := kernels_for(pre, shard):
             u_mean, u_rstd = pre.new_empty(2, replicates, 1, units)
             estimate, cost = pre.new_empty(replicates, rows, units), pre.new_empty(replicates)
             given = arrays(pre, noisy, coefficients, clean)
@@ -159,21 +186,23 @@ class DecoderLayer(torch.autograd.Function):
                 each = [a[k] for a in given]
                 cost[k] = kernels.decoder_forward(*each, m[k, 0], r[k, 0], out[k], um[k, 0], ur[k, 0])
         else:
-            u, u_mean, u_rstd = normalise(pre)
+            u, u_mean, u_rstd = normalise(pre, shard, others)
             estimate, _, _ = combine(noisy, u, coefficients)
-            cost = (estimate - mean).mul_(rstd).sub_(clean).square_().sum((1, 2))
+            (cost,) = shard.reduce((estimate - mean).mul_(rstd).sub_(clean).square_().sum((1, 2)))
         ctx.save_for_backward(pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd)
-        return estimate, cost.div_(rows * units)
+        ctx.shard, ctx.rows = shard, rows + others
+        return estimate, cost.div_(ctx.rows * units)
 
     @staticmethod
     def backward(ctx: Any, gestimate: Tensor | None, gcost: Tensor | None) -> tuple[Tensor | None, ...]:
         pre, u_mean, u_rstd, noisy, coefficients, clean, mean, rstd = ctx.saved_tensors
-        replicates, rows, units = pre.shape
+        replicates, own, units = pre.shape
+        shard, rows = ctx.shard, ctx.rows
         weight = pre.new_zeros(replicates) if gcost is None else gcost * (2 / (rows * units))
         lateral = ctx.needs_input_grad[1]
-        if kernels := kernels_for(pre):
+        if kernels := kernels_for(pre, shard):
             gpre, gcoefficients = pre.new_empty(pre.shape), pre.new_empty(coefficients.shape)
-            gnoisy, gclean = pre.new_empty(2, replicates, rows if lateral else 0, units)
+            gnoisy, gclean = pre.new_empty(2, replicates, own if lateral else 0, units)
             gmean, grstd = pre.new_empty(2, replicates, 1, units)
             ge = pre.new_zeros(replicates, 1, units) if gestimate is None else gestimate
             z, c, z0, m, r = arrays(noisy, coefficients, clean, mean, rstd)
@@ -204,9 +233,10 @@ class DecoderLayer(torch.autograd.Function):
             gu = torch.addcmul(a3, noisy, a4).mul_(g).addcmul_(torch.addcmul(c3, noisy, c4), gsigmoid)
             if lateral:
                 gnoisy = torch.addcmul(a2, u, a4).mul_(g).addcmul_(torch.addcmul(c2, u, c4), gsigmoid)
-            slope = dot(gu, u).unsqueeze(1).mul_(-1 / rows)
-            shift = gu.sum(1, keepdim=True).mul_(-1 / rows)
+            slope, shift = shard.reduce(dot(gu, u).unsqueeze(1), gu.sum(1, keepdim=True))
+            slope.mul_(-1 / rows)
+            shift.mul_(-1 / rows)
             gpre = gu.addcmul_(u, slope).add_(shift).mul_(u_rstd)
         if not lateral:
-            return gpre, None, gcoefficients, None, None, None
-        return gpre, gnoisy, gcoefficients, gclean, gmean, grstd
+            return gpre, None, gcoefficients, None, None, None, None, None
+        return gpre, gnoisy, gcoefficients, gclean, gmean, grstd, None, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ class NAdam:
     """
 
     beta1, beta2, epsilon, momentum_decay = 0.9, 0.999, 1e-8, 4e-3
+    _buffers = ("flat", "first", "second")
 
     def __init__(self, flat: Tensor, learning_rate: Sequence[float]) -> None:
         self.flat = flat
@@ -98,6 +100,18 @@ class NAdam:
         """Go on with these replicates alone; the buffer is a new one."""
         self.learning_rate = [self.learning_rate[row] for row in rows.tolist()]
         self.flat, self.first, self.second = (buffer[rows] for buffer in (self.flat, self.first, self.second))
+
+    def state(self) -> dict[str, Any]:
+        """The parameters too, for they are what it updates."""
+        buffers = {name: getattr(self, name) for name in self._buffers}
+        return {**buffers, "learning_rate": self.learning_rate, "steps": self.steps, "product": self.product}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Into the buffers that there are."""
+        for name in self._buffers:
+            getattr(self, name).copy_(state[name])
+        self.learning_rate = list(state["learning_rate"])
+        self.steps, self.product = state["steps"], state["product"]
 
     def freeze(self, row: int) -> None:
         """Stop replicate `row`: its parameters and moments become zero and stay so."""

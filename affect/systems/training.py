@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from affect.data.task import FitData
 from affect.streams import stream, torch_stream
 from affect.study import Settings
 from affect.systems.base import Facts
+from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Layout, NAdam
 
 Parameters = Mapping[str, Tensor]
@@ -27,19 +29,28 @@ Scalars = Mapping[str, float | list[float]]
 
 @dataclass(frozen=True)
 class Batch:
-    """One mini-batch of K replicates with its noise."""
+    """One mini-batch of K replicates with its noise: the B rows of it that this worker holds."""
 
     x: Tensor
     """[K, B, D]"""
     y: Tensor
-    """[K, B, T] normalised targets; empty for unlabelled batches."""
+    """[K, rows, T] normalised targets of the whole batch; empty for unlabelled batches."""
     normal: tuple[Tensor, ...]
     """Standard normal draws [K, B, d], one per width that the update asked for. May be overwritten."""
     uniform: tuple[Tensor, ...]
     """Uniform draws [K, B, d] in [0, 1). May be overwritten."""
+    shard: Shard = ALONE
+    others: int = 0
+    """Rows of the batch that other workers hold."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole batch."""
+        return self.x.shape[1] + self.others
 
 
 Loss = Callable[[Parameters, Mapping[str, Batch], Mapping[str, Tensor]], Tensor]
+"""Its value [K] is that of the whole batch, its gradient that through the rows which this worker holds."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ class _Source:
         update: Update,
         device: str,
         pool: int,
+        shard: Shard,
     ) -> None:
         labelled = kind == "labelled"
         self.inputs = data[0].train
@@ -127,7 +139,9 @@ class _Source:
             batch_order(len(p), batch_size, stream(seed, "batches", kind))
             for p, seed in zip(self.positions, seeds, strict=True)
         ]
-        self.update, self.device = update, device
+        self.update, self.device, self.shard = update, device, shard
+        self.drawn = 0
+        """Batches so far."""
         self.noise = [torch_stream(seed, "noise", kind, device=device) for seed in seeds]
         self.dropout = [torch_stream(seed, "dropout", kind, device=device) for seed in seeds]
 
@@ -138,22 +152,41 @@ class _Source:
 
     def next(self) -> Batch:
         chosen = [torch.from_numpy(next(order)) for order in self.orders]
+        self.drawn += 1
         k, rows = len(chosen), len(chosen[0])
-        index = torch.cat([p[c] for p, c in zip(self.positions, chosen, strict=True)])
-        x = self.inputs.take(index).to(self.device).view(k, rows, -1)
+        own = self.shard.rows(rows)
+        index = torch.cat([p[c[own]] for p, c in zip(self.positions, chosen, strict=True)])
+        x = self.inputs.take(index).to(self.device).view(k, own.stop - own.start, -1)
         y = [t[c] for t, c in zip(self.targets, chosen, strict=True) if t is not None]
         return Batch(
             x,
             torch.stack(y).to(self.device) if y else x.new_empty(k, rows, 0),
             tuple(self._draw(self.noise, rows, width, "normal_") for width in self.update.normal),
             tuple(self._draw(self.dropout, rows, width, "uniform_") for width in self.update.uniform),
+            self.shard,
+            rows - x.shape[1],
         )
 
     def _draw(self, generators: Sequence[torch.Generator], rows: int, width: int, fill: str) -> Tensor:
+        """Own rows of a draw for all rows: noise does not depend on how many workers share a batch."""
         out = torch.empty(len(generators), rows, width, device=self.device)
         for slot, generator in zip(out, generators, strict=True):
             getattr(slot, fill)(generator=generator)
-        return out
+        return out[:, self.shard.rows(rows)]
+
+    def state(self) -> dict[str, Any]:
+        states = {name: [generator.get_state() for generator in getattr(self, name)] for name in ("noise", "dropout")}
+        return {"drawn": self.drawn, **states}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Batch orders have no state that can be saved: they are drawn again."""
+        for order in self.orders:
+            for _ in range(state["drawn"]):
+                next(order)
+        self.drawn = state["drawn"]
+        for name in ("noise", "dropout"):
+            for generator, saved in zip(getattr(self, name), state[name], strict=True):
+                generator.set_state(saved)
 
 
 def _pool(rows: int, used: int, seed: int) -> np.ndarray:
@@ -177,15 +210,16 @@ class Trainer:
         batch_size: int,
         device: str,
         pool: int | None = None,
+        shard: Shard = ALONE,
     ) -> None:
         """`pool`: how many unlabelled rows are used; all by default."""
-        self.network = network
+        self.network, self.shard = network, shard
         self.flat = network.layout.pack([network.initial(seed) for seed in seeds]).to(device)
         self.parameters = self._views()
         self.scalars = {name: torch.tensor([s[name] for s in scalars], device=device) for name in scalars[0]}
         self.optimiser = NAdam(self.flat, self.scalars["learning_rate"].tolist())
         self.sources = {
-            kind: _Source(kind, data, seeds, batch_size, update, device, pool or len(data[0].train))
+            kind: _Source(kind, data, seeds, batch_size, update, device, pool or len(data[0].train), shard)
             for update in network.updates
             for kind in update.reads
         }
@@ -210,9 +244,18 @@ class Trainer:
             batches = {kind: self.sources[kind].next() for kind in update.reads}
             loss = update.loss(self.parameters, batches, self.scalars)
             gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()), materialize_grads=True)
-            self.optimiser.update(gradients)
+            self.optimiser.update(self.shard.reduce(*gradients))
             losses.append(loss.detach())
         return losses
+
+    def state(self) -> dict[str, Any]:
+        sources = {kind: source.state() for kind, source in self.sources.items()}
+        return {"optimiser": self.optimiser.state(), "sources": sources}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.optimiser.restore(state["optimiser"])
+        for kind, source in self.sources.items():
+            source.restore(state["sources"][kind])
 
     @torch.no_grad()
     def predict(self, calibration: Tensor, x: Tensor) -> Tensor:

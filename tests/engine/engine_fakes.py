@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -11,19 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 import affect.systems
 from affect.errors import UserError
 from affect.streams import stream
 from affect.study import Settings
-from affect.systems.base import AtOnce, Facts, Fit, Hyperparameter, Replicate
+from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
+from affect.systems.fitting import StackedFitting
+from affect.systems.ladder import LadderSystem
+from affect.systems.shards import ALONE, Shard
+from affect.systems.training import Scalars
 
 EPOCHS = 3
 PROBE_FAULTS = ("probe_error", "probe_memory", "probe_endless", "probe_kill", "probe_kill_once")
 
 
 class ToyFitting(AtOnce):
-    """Takes its time over a few epochs."""
+    """Takes its time over a few epochs, and notes in its folder which process made which."""
 
     epochs = EPOCHS
 
@@ -32,6 +39,15 @@ class ToyFitting(AtOnce):
         before = self.epoch
         super().advance()
         self.epoch = before + 1
+        if (folder := str(self._replicates[0].settings["folder"])) != ".":
+            with open(Path(folder) / "epochs", "a") as notes:
+                notes.write(f"{os.getpid()} {self.epoch}\n")
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.epoch = state["epoch"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,7 @@ class Toy:
             "seconds": Hyperparameter(0.0, low=0.0),
             "fault": Hyperparameter(
                 "none",
-                choices=("none", "error", "memory", "kill", "kill_once", "diverge", "mistake", *PROBE_FAULTS),
+                choices=("none", "error", "lone", "memory", "kill", "kill_once", "diverge", "mistake", *PROBE_FAULTS),
             ),
             "folder": Hyperparameter("."),
         }
@@ -87,11 +103,15 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
         return min(4, largest), float("inf") if fault == "probe_endless" else 0.01
 
-    def begin(self, replicates: Sequence[Replicate], *, device: str) -> ToyFitting:
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> ToyFitting:
         faults = {str(r.settings["fault"]) for r in replicates}
         marker = Path(str(replicates[0].settings["folder"])) / "killed"
         if "error" in faults:
             raise ArithmeticError("this\nnever works")
+        if "lone" in faults:
+            if shard.rank:
+                raise ArithmeticError("only here")
+            shard.reduce(torch.zeros(1))
         if "mistake" in faults:
             raise UserError("corpus/samples.parquet, row 3: label 9 is wrong.")
         if "memory" in faults and len(replicates) > 1:
@@ -167,9 +187,44 @@ class Climb(Toy):
     def steps(self, settings: Settings, facts: Facts) -> int:
         return int(settings["epochs"])
 
-    def begin(self, replicates: Sequence[Replicate], *, device: str) -> ClimbFitting:
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> ClimbFitting:
         super().begin(replicates, device=device)
         return ClimbFitting(replicates, self._fit)
+
+
+@dataclass(frozen=True)
+class NotedLadder(LadderSystem):
+    """A real system whose workers note each step: process, epoch and losses, in one file per worker."""
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        more = {"folder": Hyperparameter("."), "seconds": Hyperparameter(0.0, low=0.0)}
+        return {**super().hyperparameters, **more}
+
+    def scalars(self, settings: Settings, targets: Sequence[str]) -> Scalars:
+        return {name: value for name, value in super().scalars(settings, targets).items() if name != "seconds"}
+
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
+        fitting = super().begin(replicates, device=device, shard=shard)
+        assert isinstance(fitting, StackedFitting)
+        settings, step = replicates[0].settings, fitting.trainer.step
+
+        def noted() -> list[Tensor]:
+            losses = step()
+            note = {"pid": os.getpid(), "epoch": fitting.epoch, "losses": torch.stack(losses).tolist()}
+            with open(Path(str(settings["folder"])) / f"worker-{shard.rank}", "a") as notes:
+                notes.write(json.dumps(note) + "\n")
+            time.sleep(float(settings["seconds"]))
+            return losses
+
+        fitting.trainer.step = noted  # type: ignore[method-assign]
+        return fitting
+
+
+def notes(folder: Path, worker: int) -> list[dict[str, Any]]:
+    """What a worker of a `NotedLadder` has noted."""
+    path = folder / f"worker-{worker}"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def climbs(trial: Any) -> Settings:
@@ -192,7 +247,10 @@ class Late(Climb):
         return {**super().hyperparameters, "pool": Hyperparameter(1.0, low=0.1, high=1.0, late=True)}
 
 
-SYSTEMS = (Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True), Climb(), Late())
+SYSTEMS = (
+    *(Toy(), Toy("other"), Toy("fixed", seeded=False), Toy("text", needs_text=True), Climb(), Late()),
+    NotedLadder("ladder", ladder=True, unlabelled=True, multitask=True, description="Lad+UL+MTL"),
+)
 
 
 def install() -> None:

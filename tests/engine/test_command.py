@@ -24,6 +24,8 @@ from tests.engine.helpers import GRID, ROOT, Results, another_run, environment, 
 
 ROWS = (Row("other"), Row("toy", GRID), Row("fixed", floor=True), Row("text", floor=True))
 
+TRAIN = ("--executor", "train", "--device", "cpu")
+
 Run = Callable[..., int]
 
 
@@ -64,6 +66,11 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--corpus", "nowhere"], "nowhere: unknown corpus"),
         (["--results", "nowhere://x"], "nowhere://x: is no place for results (Protocol not known: nowhere)."),
         (["--executor", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there."),
+        (["--workers-per-trial", "2"], "--workers-per-trial 2: goes with --executor train."),
+        (["--executor", "ray", "--checkpoints", "."], "--checkpoints .: goes with --executor train."),
+        ([*TRAIN, "--workers-per-trial", "0"], "--workers-per-trial 0: must be at least 1."),
+        ([*TRAIN, "--gpus-per-worker", "0.5"], "--gpus-per-worker 0.5: this run is on the CPU."),
+        ([*TRAIN, "--checkpoints", "nowhere"], "--checkpoints nowhere: there is no such folder."),
         (["--rocket"], "unrecognized arguments: --rocket"),
     ],
 )
@@ -166,6 +173,15 @@ def test_plans_for_a_gpu_elsewhere(mistaken: Callable[..., str], monkeypatch: py
     cluster = ("--device", "cuda", "--address", "127.0.0.1:1")
     assert "costs are measured on this machine" in mistaken("--executor", "ray", "--plan", *cluster)
     assert "--device cuda: torch finds no GPU on this machine." in mistaken("--executor", "inline", *cluster)
+
+
+def test_shares_of_gpus(mistaken: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    train = ("--executor", "train", "--device", "cuda", "--gpus-per-worker")
+    for share in ("0", "2"):
+        assert f"--gpus-per-worker {share}: a worker uses one GPU, or a part of one." in mistaken(*train, share)
+    sentence = mistaken(*train, "0.5", "--workers-per-trial", "2")
+    assert "--gpus-per-worker 0.5: the 2 workers of a trial need a GPU each." in sentence
 
 
 def test_damage_inside_curves_is_found_and_mended(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

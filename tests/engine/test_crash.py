@@ -71,7 +71,9 @@ def end(driver: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize(
+    "executor", ["inline", *(pytest.param(name, marks=pytest.mark.ray) for name in ("ray", "train"))]
+)
 def test_a_killed_driver(corpus: Corpus, results: Results, tmp_path: Path, executor: str) -> None:
     slowly = ("--set", "seconds=0.3")
     undisturbed, killed = tmp_path / "a", tmp_path / "b"

@@ -17,6 +17,7 @@ from affect.command import write_report
 from affect.engine.evidence import evidence
 from affect.engine.executors import Executor, Inline, local_slots, out_of_memory
 from affect.engine.on_ray import OnRay
+from affect.engine.on_train import OnTrain
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace
@@ -26,12 +27,18 @@ from tests.engine.helpers import GRID, Silent
 Resolve = Callable[..., Resolved]
 
 
-@pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.fixture(params=["inline", *(pytest.param(name, marks=pytest.mark.ray) for name in ("ray", "train"))])
 def executor(request: pytest.FixtureRequest) -> Executor:
     if request.param == "inline":
         return Inline()
     request.getfixturevalue("ray_with_toys")
-    return OnRay("cpu", slots=2)
+    return OnRay("cpu", slots=2) if request.param == "ray" else OnTrain("cpu", slots=1)
+
+
+@pytest.fixture(params=["ray", "train"])
+def mortal(request: pytest.FixtureRequest, ray_with_toys: None) -> Executor:
+    """An executor whose workers can die without this process."""
+    return OnRay("cpu", slots=2) if request.param == "ray" else OnTrain("cpu", workers=2)
 
 
 def go(resolved: Resolved, executor: Executor, results: Path, place: Workplace) -> tuple[Summary, pd.DataFrame]:
@@ -87,22 +94,22 @@ def test_probes_that_fail_are_guessed(resolve: Resolve, executor: Executor, plac
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("fault", "size"), [("probe_kill_once", 2), ("probe_kill", 1)])
+@pytest.mark.parametrize("fault", ["probe_kill_once", "probe_kill"])
 def test_workers_that_die_while_they_measure(
-    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path, fault: str, size: int
+    resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path, fault: str
 ) -> None:
     resolved = resolve(Row("toy", ({"fault": fault, "folder": str(tmp_path)},)), seeds=4)
-    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    summary, rows = go(resolved, mortal, tmp_path / "results", place)
     assert (tmp_path / "killed").exists()
     assert summary.left == 0
-    assert set(rows["pack_size"]) == {size}
+    assert set(rows["pack_size"]) == {4 // mortal.slots if fault == "probe_kill_once" else 1}
 
 
 @pytest.mark.ray
-def test_a_dying_worker_costs_one_try(resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path) -> None:
+def test_a_dying_worker_costs_one_try(resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path) -> None:
     candidates = ({"fault": "kill_once", "folder": str(tmp_path)},)
     resolved = resolve(Row("toy", candidates), Row("other"), seeds=4)
-    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    summary, rows = go(resolved, mortal, tmp_path / "results", place)
     assert (tmp_path / "killed").exists()
     assert summary.left == 0
     assert set(rows["status"]) == {"complete"}
@@ -111,11 +118,11 @@ def test_a_dying_worker_costs_one_try(resolve: Resolve, ray_with_toys: None, pla
 
 @pytest.mark.ray
 def test_a_trial_that_always_kills_its_worker_fails_alone(
-    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+    resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path
 ) -> None:
     candidates = ({"fault": "kill", "folder": str(tmp_path)},)
     resolved = resolve(Row("toy", candidates), Row("other"), seeds=1)
-    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    summary, rows = go(resolved, mortal, tmp_path / "results", place)
     assert len(summary.failed) == 1
     assert "worker lost" in summary.failed[0][1]
     assert "3 tries" in summary.failed[0][1]
@@ -124,7 +131,7 @@ def test_a_trial_that_always_kills_its_worker_fails_alone(
 
 
 @pytest.mark.ray
-def test_a_worker_killed_from_outside(resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path) -> None:
+def test_a_worker_killed_from_outside(resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path) -> None:
     resolved = resolve(Row("toy", ({"seconds": 1.5, "folder": str(tmp_path)},)), seeds=12)
     marker = tmp_path / "pid"
 
@@ -135,7 +142,7 @@ def test_a_worker_killed_from_outside(resolve: Resolve, ray_with_toys: None, pla
 
     thread = threading.Thread(target=kill)
     thread.start()
-    summary, rows = go(resolved, OnRay("cpu", slots=2), tmp_path / "results", place)
+    summary, rows = go(resolved, mortal, tmp_path / "results", place)
     thread.join()
     assert summary.left == 0
     assert rows["trial"].nunique() == 12

@@ -120,7 +120,7 @@ def test_a_failed_row_gives_way_to_its_trial(resolve: Resolve, place: Workplace,
         alone, both = Pack(trials[:1]), Pack(trials)
         store.commit(alone, failed_result(alone, place, "no"))
         assert set(store.trials()["status"]) == {"failed"}
-        store.commit(both, run_pack(both, place, lambda done, total: None))
+        store.commit(both, run_pack(both, place))
         assert set(store.trials()["status"]) == {"complete"}
         assert len((store.folder / "trials").names("")) == 1
 

@@ -31,7 +31,7 @@ Resolve = Callable[..., Resolved]
 @pytest.fixture
 def fitted(resolve: Resolve, place: Workplace) -> tuple[Pack, PackResult]:
     pack = Pack(plan(resolve(Row("toy")), NO_ROWS).trials)
-    return pack, run_pack(pack, place, lambda done, total: None)
+    return pack, run_pack(pack, place)
 
 
 def go(resolved: Resolved, results: Results, place: Workplace, warn: Callable[[str], None] = print) -> None:

@@ -23,6 +23,6 @@ STUDY = Study(
 
 if __name__ == "__main__":
     engine_fakes.install()
-    if "ray" in sys.argv:
+    if {"ray", "train"} & set(sys.argv):
         engine_fakes.start_ray()
     main(STUDY)

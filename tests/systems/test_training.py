@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,47 @@ def test_stopping_some_leaves_the_others_as_they_were(name):
     for k in (1, 3):
         assert fits[k].curves == whole[k].curves[: len(fits[k].curves)]
         assert np.isnan(fits[k].predict(replicates[k].data.development)).all()
+
+
+@pytest.mark.parametrize("name", ["MTL", "Lad+UL+MTL"])
+def test_a_restored_pack_goes_on_as_if_nothing_had_been(name):
+    system = get_system(name)
+    members = [*_members(name, 3), (3, {"learning_rate": 1e30})]
+    replicates = [
+        Replicate(toy_data(seed, pool=40), resolve_settings(system, "paper", SMALL, {"epochs": 5}, own), seed)
+        for seed, own in members
+    ]
+    fitting = system.begin(replicates, device="cpu")
+    fitting.advance()
+    fitting.stop([1])
+    fitting.advance()
+    saved = io.BytesIO()
+    torch.save(fitting.state(), saved)
+    again = system.begin(replicates, device="cpu")
+    again.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+    assert again.epoch == 2
+    np.testing.assert_array_equal(again.best(), fitting.best())
+    for each in (fitting, again):
+        while each.epoch < each.epochs:
+            each.advance()
+    torch.testing.assert_close(again.trainer.flat, fitting.trainer.flat, rtol=0, atol=0)
+    wanted, got = fitting.fits(), again.fits()
+    assert [fit.status for fit in got] == ["complete", "stopped", "complete", "diverged"]
+    for want, fit, replicate in zip(wanted, got, replicates, strict=True):
+        assert (fit.status, fit.curves, fit.epochs) == (want.status, want.curves, want.epochs)
+        inputs = replicate.data.development
+        np.testing.assert_array_equal(fit.predict(inputs), want.predict(inputs))
+
+
+def test_a_restored_pack_of_which_all_are_stopped_is_over():
+    system = get_system("MTL")
+    replicate = Replicate(toy_data(0, pool=40), resolve_settings(system, "paper", SMALL), 0)
+    fitting, again = (system.begin([replicate], device="cpu") for _ in range(2))
+    fitting.advance()
+    fitting.stop([0])
+    again.restore(fitting.state())
+    assert again.epoch == again.epochs
+    assert again.fits()[0].curves == fitting.fits()[0].curves
 
 
 def test_a_pack_of_which_all_are_stopped_is_over():

@@ -1,0 +1,107 @@
+"""Ray Train: the same losses and rows whatever shares a batch, and checkpoints that are gone on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affect.engine.executors import Executor, Inline
+from affect.engine.on_ray import OnRay
+from affect.engine.on_train import OnTrain
+from affect.engine.work import Workplace
+from affect.errors import UserError
+from affect.study import Resolved, Row
+from tests.engine.engine_fakes import notes
+from tests.engine.test_executors import go
+
+pytestmark = pytest.mark.ray
+
+Resolve = Callable[..., Resolved]
+LADDER = {"epochs": 5, "batch_size": 32, "width": 8, "learning_rate": 3e-3}
+
+
+def values_of(rows: pd.DataFrame) -> np.ndarray:
+    keys = ["partition", "target", "seed"]
+    return rows.astype(dict.fromkeys(keys, "str")).sort_values(keys)["value"].to_numpy()
+
+
+def test_a_ladder_is_the_same_on_every_executor(
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+) -> None:
+    executors: dict[str, Executor] = {
+        "inline": Inline(),
+        "ray": OnRay("cpu", slots=1),
+        "train1": OnTrain("cpu", slots=1),
+        "train2": OnTrain("cpu", workers=2),
+    }
+    losses, values = {}, {}
+    for name, executor in executors.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        resolved = resolve(Row("ladder", (LADDER | {"folder": str(folder)},)))
+        summary, rows = go(resolved, executor, folder, place)
+        assert summary.left == 0
+        values[name] = values_of(rows)
+        losses[name] = np.array([note["losses"] for note in notes(folder, 0)[:10]])
+        assert bool(notes(folder, 1)) == (name == "train2")
+    assert losses["inline"].shape == (10, 2, 2), "ten steps of two updates of two replicates"
+    for name in ("ray", "train1"):
+        np.testing.assert_array_equal(losses[name], losses["inline"])
+        np.testing.assert_array_equal(values[name], values["inline"])
+    np.testing.assert_allclose(losses["train2"], losses["inline"], rtol=1e-5)
+    np.testing.assert_allclose(values["train2"], values["inline"], atol=1e-3)
+
+
+def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+) -> None:
+    resolved = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path), "seconds": 0.2},)))
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            time.sleep(0.05)
+            killed.extend([note["pid"] for note in notes(tmp_path, 1) if note["epoch"] == 3][:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    summary, rows = go(resolved, OnTrain("cpu", workers=2, seconds=0.0), tmp_path / "results", place)
+    thread.join()
+    assert (summary.left, summary.failed) == (0, ())
+    for worker in (0, 1):
+        first = [note["epoch"] for note in notes(tmp_path, worker)]
+        began = {note["pid"]: epoch for note, epoch in zip(notes(tmp_path, worker)[::-1], first[::-1], strict=True)}
+        assert sorted(began.values())[0] == 0
+        assert sorted(began.values())[1:] in ([2], [3]), "the second try begins where the last checkpoint was"
+    assert killed[0] not in {note["pid"] for note in notes(tmp_path, 1)[-1:]}
+    assert set(rows["status"]) == {"complete"}
+    assert rows["trial"].nunique() == 2
+    assert not rows.duplicated(["trial", "partition", "target"]).any()
+    undisturbed = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path)},)))
+    _, reference = go(undisturbed, Inline(), tmp_path / "undisturbed", place)
+    np.testing.assert_allclose(values_of(rows), values_of(reference), atol=1e-3)
+
+
+def test_a_worker_that_fails_alone_does_not_leave_the_others_waiting(
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+) -> None:
+    resolved = resolve(Row("toy", ({"fault": "lone"},)), Row("other"), seeds=1)
+    summary, rows = go(resolved, OnTrain("cpu", workers=2), tmp_path, place)
+    assert [message for _, message in summary.failed] == ["ArithmeticError: only here"]
+    status = rows.drop_duplicates("trial").set_index("system")["status"]
+    assert dict(status) == {"toy": "failed", "other": "complete"}
+
+
+def test_more_workers_than_there_will_ever_be(ray_with_toys: None, place: Workplace) -> None:
+    executor = OnTrain("cpu", workers=3)
+    with pytest.raises(UserError, match=r"--workers-per-trial 3: one trial takes 3 CPUs, and Ray has 2\."):
+        executor.start(place, lambda share: None)
