@@ -130,7 +130,8 @@ class _Trainer:
         self._over, self._group = False, ""
         self._answer: asyncio.Future[Any] | None = None
         config = {"desk": ray.get_runtime_context().current_actor, "place": place, "crew": crew}
-        threading.Thread(target=_fit, args=(config, folder), daemon=True).start()
+        self._thread = threading.Thread(target=_fit, args=(config, folder), daemon=True)
+        self._thread.start()
 
     async def ready(self) -> None:
         """Ends when the workers are there."""
@@ -149,10 +150,10 @@ class _Trainer:
         return await self._answer
 
     async def end(self) -> None:
-        """Send the workers home, for good: this actor goes with them."""
+        """Send the workers home, and wait until they are gone."""
         self._over = True
         self._posted.set()
-        await asyncio.Event().wait()
+        await asyncio.to_thread(self._thread.join)
 
     async def next(self, group: str) -> int | None:
         """Number of the next task, for the first worker of a `group`; None when there will be no more. A task that is
@@ -184,8 +185,8 @@ class _Trainer:
 
 
 def _fit(config: dict[str, Any], folder: str) -> None:
-    """Run a trainer, whose checkpoints go to `folder`. When it ends, its actor does: whoever waits for an answer learns
-    that it is lost."""
+    """Run a trainer, whose checkpoints go to `folder`. If it fails, its actor goes with it: whoever waits for an answer
+    learns that it is lost."""
     try:
         os.environ.update(QUIET)
         from ray import train
@@ -210,7 +211,6 @@ def _fit(config: dict[str, Any], folder: str) -> None:
         ).fit()
     except Exception:
         traceback.print_exc()
-    finally:
         os._exit(1)
 
 
