@@ -75,6 +75,8 @@ def end(driver: subprocess.Popen[bytes]) -> None:
     "executor", ["inline", *(pytest.param(name, marks=pytest.mark.ray) for name in ("ray", "train"))]
 )
 def test_a_killed_driver(corpus: Corpus, results: Results, tmp_path: Path, executor: str) -> None:
+    if executor == "train" and "://" in results.uri:
+        pytest.skip("where results lie is no concern of Train's, and its trainers are slow to start")
     slowly = ("--set", "seconds=0.3")
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
     done = finish(corpus, str(undisturbed / "results"), undisturbed, "inline", *slowly)
