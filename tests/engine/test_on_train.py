@@ -46,13 +46,13 @@ def test_a_ladder_is_the_same_on_every_executor(
     for name, executor in executors.items():
         folder = tmp_path / name
         folder.mkdir()
-        resolved = resolve(Row("ladder", (LADDER | {"folder": str(folder)},)))
+        resolved = resolve(Row("ladder", (LADDER | {"folder": str(folder)},)), seeds=1)
         summary, rows = go(resolved, executor, folder, place)
         assert summary.left == 0
         values[name] = values_of(rows)
         losses[name] = np.array([note["losses"] for note in notes(folder, 0)[:10]])
         assert bool(notes(folder, 1)) == (name == "train2")
-    assert losses["inline"].shape == (10, 2, 2), "ten steps of two updates of two replicates"
+    assert losses["inline"].shape == (10, 2, 1), "ten steps of two updates"
     for name in ("ray", "train1"):
         np.testing.assert_array_equal(losses[name], losses["inline"])
         np.testing.assert_array_equal(values[name], values["inline"])
@@ -63,7 +63,7 @@ def test_a_ladder_is_the_same_on_every_executor(
 def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
     resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
 ) -> None:
-    resolved = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path), "seconds": 0.2},)))
+    resolved = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path), "seconds": 0.2},)), seeds=1)
     killed: list[int] = []
 
     def kill() -> None:
@@ -78,15 +78,14 @@ def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
     thread.join()
     assert (summary.left, summary.failed) == (0, ())
     for worker in (0, 1):
-        first = [note["epoch"] for note in notes(tmp_path, worker)]
-        began = {note["pid"]: epoch for note, epoch in zip(notes(tmp_path, worker)[::-1], first[::-1], strict=True)}
-        assert sorted(began.values())[0] == 0
-        assert sorted(began.values())[1:] in ([2], [3]), "the second try begins where the last checkpoint was"
-    assert killed[0] not in {note["pid"] for note in notes(tmp_path, 1)[-1:]}
+        began: dict[int, int] = {}
+        for note in notes(tmp_path, worker):
+            began.setdefault(note["pid"], note["epoch"])
+        assert list(began.values()) in ([0, 2], [0, 3]), "the second try begins at a checkpoint"
     assert set(rows["status"]) == {"complete"}
-    assert rows["trial"].nunique() == 2
+    assert rows["trial"].nunique() == 1
     assert not rows.duplicated(["trial", "partition", "target"]).any()
-    undisturbed = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path)},)))
+    undisturbed = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path)},)), seeds=1)
     _, reference = go(undisturbed, Inline(), tmp_path / "undisturbed", place)
     np.testing.assert_allclose(values_of(rows), values_of(reference), atol=1e-3)
 
