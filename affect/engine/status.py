@@ -130,7 +130,7 @@ def _searches(store: Store) -> Table:
         )
         best = history.loc[history["status"] == "complete", "value"].max()
         table.add_row(
-            record.system + ("" if record.rungs else ", nothing stopped"),
+            record.system + (", control" if "-control-" in record.name else ""),
             record.corpus,
             f"{record.label_fraction:.4g}",
             counts,

@@ -47,6 +47,8 @@ def submit(
     Everything is checked before anything is sent. Places on this machine are made absolute, so that the job, which
     runs in a copy of `folder`, writes where the same command would have written here.
     """
+    if any(argument.split("=")[0] == "--address" for argument in arguments):
+        raise UserError(f"--address goes before {study}: affect submit --address URL {study} ....")
     folder = folder.resolve()
     script = _script(study, folder)
     arguments = absolute_arguments(arguments, Path.cwd())

@@ -144,7 +144,10 @@ def _notes(table: Table, analysis: Analysis, f: int, published: Published | None
             if family.resolvable
             else family.resolution
         )
-    notes += [f"No {mark.symbol}: the baseline {mark.baseline} was not run." for mark in study.marks if mark not in ran]
+    for mark in study.marks:
+        if mark not in ran:
+            why = "no other system was run" if mark.baseline in cube.systems else "it was not run"
+            notes.append(f"No {mark.symbol} (better than {mark.baseline}): {why}.")
     notes += _losses(analysis, f)
     if published is not None:
         notes.append(f"Published: {published.source}." + ("" if published.has_cells else f" {published.reason}"))

@@ -183,7 +183,7 @@ def test_figures_without_data_are_removed(tmp_path: Path) -> None:
 def test_missing_baseline_is_said(tmp_path: Path) -> None:
     resolved = make_resolved(study=BARE)
     build_report(make_evidence(replace(resolved, rows=resolved.rows[1:])), tmp_path)
-    assert "No •: the baseline STL was not run." in (tmp_path / "table1.md").read_text()
+    assert "No • (better than STL): it was not run." in (tmp_path / "table1.md").read_text()
 
 
 def test_published_values_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
