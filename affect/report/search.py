@@ -15,6 +15,7 @@ from affect.report.canvas import COLOURS, DECADES, GREYS, paint, panels
 from affect.report.cube import PARTITIONS
 from affect.report.document import Block, Bullets, Cell, Grid, Heading, Image, Paragraph
 from affect.report.evidence import SearchEvidence
+from affect.report.tidy import csv
 from affect.stats import bootstrap_interval, sign_flip
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _SHOWN: Mapping[str, dict[str, Any]] = {
 
 def search_blocks(search: SearchEvidence, analysis: Analysis) -> tuple[list[Block], dict[str, bytes]]:
     """The search's part of a report, and the files beside it: figures and `suggestions.csv`."""
-    files: dict[str, bytes] = {"suggestions.csv": _csv(search.history)}
+    files: dict[str, bytes] = {"suggestions.csv": csv(search.history)}
     corpus, metric = analysis.resolved.corpus, analysis.resolved.study.metric
     blocks: list[Block] = [Heading(2, f"Search of {search.record.system}"), _summary(search)]
     if search.record.winner is not None:
@@ -235,7 +236,3 @@ def path_grid(search: SearchEvidence, metric: str) -> Grid:
             + (f" {numbers.plural(lost, 'value')} of diverged trials left out." if lost else ""),
         ),
     )
-
-
-def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, float_format="%.8g", lineterminator="\n").encode()

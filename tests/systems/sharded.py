@@ -12,7 +12,7 @@ from affect.systems.base import resolve_settings
 from affect.systems.ladder import dense_network, ladder_network
 from affect.systems.shards import Severed, Shard
 from affect.systems.training import Batch, Trainer, facts_of
-from tests.systems.toy import TARGETS, toy_data
+from tests.systems.toy import SCALARS, TARGETS, toy_data
 
 STEPS = 10
 NAMES = ("MTL", "Lad+L+MTL", "Lad+UL+MTL")
@@ -43,7 +43,7 @@ def differentiated(update: str, shard: Shard) -> tuple[torch.Tensor, list[torch.
         network = ladder_network(D, H, T, True, "joint")
     chosen = next(u for u in network.updates if update in (u.name, "dense"))
     p = {name: (0.5 * draw(K, *shape)).requires_grad_() for name, shape in network.layout.shapes.items()}
-    scalars = {name: torch.tensor(value, dtype=torch.float64) for name, value in _scalars().items()}
+    scalars = {name: torch.tensor(value, dtype=torch.float64) for name, value in SCALARS.items()}
     own = shard.rows(B)
     batches = {
         kind: Batch(
@@ -59,18 +59,6 @@ def differentiated(update: str, shard: Shard) -> tuple[torch.Tensor, list[torch.
     loss = chosen.loss(p, batches, scalars)
     gradients = torch.autograd.grad(loss.sum(), list(p.values()), materialize_grads=True)
     return loss.detach(), list(shard.reduce(*gradients))
-
-
-def _scalars() -> dict[str, Any]:
-    return {
-        "dropout_input": [0.1, 0.4],
-        "dropout_hidden": [0.5, 0.2],
-        "noise_variance": [0.3, 0.09],
-        "lambda_0": [1.0, 0.1],
-        "lambda_1": [1.0, 10.0],
-        "lambda_2": [0.5, 2.0],
-        "weights": [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]],
-    }
 
 
 def everything(shard: Shard) -> dict[str, Any]:

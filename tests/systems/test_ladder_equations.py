@@ -9,6 +9,7 @@ import torch
 from affect.systems.ladder import dense_network, ladder_network
 from affect.systems.ladder_layers import DecoderLayer, EncoderLayer
 from affect.systems.training import Batch
+from tests.systems.toy import SCALARS
 
 K, B, D, H, T = 2, 12, 5, 7, 3
 
@@ -35,17 +36,8 @@ def _copy(batch):
     return Batch(batch.x, batch.y, tuple(n.clone() for n in batch.normal), tuple(u.clone() for u in batch.uniform))
 
 
-def _scalars(**extra):
-    base = {
-        "dropout_input": [0.1, 0.4],
-        "dropout_hidden": [0.5, 0.2],
-        "noise_variance": [0.3, 0.09],
-        "lambda_0": [1.0, 0.1],
-        "lambda_1": [1.0, 10.0],
-        "lambda_2": [0.5, 2.0],
-        "weights": [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]],
-    }
-    return {name: torch.tensor(value, dtype=torch.float64) for name, value in (base | extra).items()}
+def _scalars():
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in SCALARS.items()}
 
 
 def _ccc(p, t):

@@ -8,6 +8,16 @@ from affect.data.task import FitData, Inputs
 from affect.streams import stream
 
 TARGETS = ("arousal", "valence", "dominance")
+SCALARS = {
+    "dropout_input": [0.1, 0.4],
+    "dropout_hidden": [0.5, 0.2],
+    "noise_variance": [0.3, 0.09],
+    "lambda_0": [1.0, 0.1],
+    "lambda_1": [1.0, 10.0],
+    "lambda_2": [0.5, 2.0],
+    "weights": [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]],
+}
+"""Settings of a pack of two that differ in everything, as networks take them."""
 
 
 def toy_data(seed: int = 0, n: int = 160, labelled: int = 64, width: int = 6, pool: int = 0) -> FitData:
