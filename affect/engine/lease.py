@@ -66,7 +66,7 @@ def held(place: Place, of: str, warn: Callable[[str], None]) -> Iterator[Callabl
     me = Holder(socket.gethostname(), os.getpid(), secrets.token_hex(8))
     number = _acquire(place, me, of, warn)
     ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(place, number, me, ended), daemon=True)
+    beating = threading.Thread(target=_beat, args=(place, number, me, ended, BEAT), daemon=True)
     beating.start()
     try:
         yield lambda: _check(place, me, of)
@@ -113,10 +113,10 @@ def _acquire(place: Place, me: Holder, of: str, warn: Callable[[str], None]) -> 
             return highest + 1
 
 
-def _beat(place: Place, number: int, me: Holder, ended: threading.Event) -> None:
-    """Signs of life until `ended`."""
+def _beat(place: Place, number: int, me: Holder, ended: threading.Event, seconds: float) -> None:
+    """Signs of life, `seconds` apart, until `ended`."""
     for beat in itertools.count(1):
-        if ended.wait(BEAT):
+        if ended.wait(seconds):
             return
         with suppress(UserError):  # Out of reach for a while: whoever writes results asks again.
             _renew(place, number, replace(me, beat=beat))

@@ -107,7 +107,7 @@ class WaveSearch(OptunaSearch):
             return
         found: list[WaveResult] | UserError | None = ray.get(self.exchange.take.remote(trial_id))
         if found is None or isinstance(found, UserError):  # Its worker died, time was up, or nothing can be trained.
-            self.mistake = found
+            self.mistake = self.mistake or found
             suggestions.requeue(self.study, list(wave.members), killed=error)
             return
         self.took.append(time.monotonic() - self.asked[trial_id])
@@ -213,10 +213,9 @@ def carry_on(
             suggestions.requeue(study, suggestions.running(study))
             if waves.mistake is not None:
                 raise waves.mistake
-            if suggestions.finished(study) == before:
-                fruitless += 1
-                if waves.took and max(waves.took) > deadline - time.monotonic():
-                    break
+            fruitless = 0 if suggestions.finished(study) > before else fruitless + 1
+            if fruitless and waves.took and max(waves.took) > deadline - time.monotonic():
+                break
     finally:
         ray.kill(exchange)
     return study

@@ -32,7 +32,7 @@ def test_a_silent_holder_stops_writing_once_another_took_over(
     resolve: Resolve, place: Workplace, s3_results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack = Pack(plan(resolve(Row("toy")), NO_ROWS).trials)
-    result = run_pack(pack, place, lambda done, total: None)
+    result = run_pack(pack, place)
     for name, seconds in (("BEAT", 3600.0), ("POLL", 0.1), ("LEASE", 2.0)):
         monkeypatch.setattr(lease, name, seconds)
     told: list[str] = []

@@ -78,4 +78,5 @@ def work(rank: int, size: int, folder: str) -> None:
                 shard.reduce(torch.zeros(3))
         except Severed as error:
             found["severed"] = str(error)
+    torch.distributed.destroy_process_group()  # Left to the end of the process, gloo's threads now and then abort it.
     torch.save(found, Path(folder) / f"{rank}.pt")
