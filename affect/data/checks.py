@@ -66,12 +66,31 @@ def check_target(values: np.ndarray, ids: Sequence[Any], info: TargetInfo, file:
     """Labels [N] lie on their scale; NaN means no label."""
     if not (np.isfinite([info.low, info.high]).all() and info.low < info.high):
         raise UserError(f"{file}: target {column} has the scale {info.low:g}..{info.high:g}, which is empty.")
+    if info.kind == "class" and (wrong := np.flatnonzero(~np.isnan(values) & (values != np.round(values)))).size:
+        raise UserError(
+            f"{file}: column {column}, row {shown(ids[wrong[0]])}: {values[wrong[0]]:g} is no class; classes are "
+            f"0..{info.high:g}."
+        )
     wrong = np.flatnonzero(~np.isnan(values) & ~((values >= info.low) & (values <= info.high)))
     if len(wrong):
         raise UserError(
             f"{file}: column {column}, row {shown(ids[wrong[0]])}: label {values[wrong[0]]:g} lies outside "
             f"its scale {info.low:g}..{info.high:g}."
         )
+
+
+def check_lengths(samples: pd.DataFrame, column: str, shape: Sequence[int], file: str) -> np.ndarray:
+    """Column [N] of float64: the valid steps of each row of a view [N, T, ...], whole numbers in 1..T."""
+    if column not in samples.columns:
+        raise UserError(f"{file}: column {column} is missing.")
+    values = samples[column].to_numpy(np.float64)
+    wrong = np.flatnonzero(~((values >= 1) & (values <= shape[1]) & (values == np.round(values))))
+    if len(wrong):
+        raise UserError(
+            f"{file}: column {column}, row {shown(samples['id'].iloc[wrong[0]])}: {values[wrong[0]]:g} is no length "
+            f"in 1..{shape[1]}."
+        )
+    return values
 
 
 def check_filled(partitions: np.ndarray, labels: Mapping[str, np.ndarray], file: str, column: str) -> None:

@@ -22,10 +22,12 @@ from affect.data.manifest import (
     PROTOCOLS,
     SAMPLES,
     UNKNOWN,
+    Count,
     Finding,
     Manifest,
     TargetInfo,
     ViewInfo,
+    class_target,
 )
 from affect.errors import UserError
 from affect.study import CorpusFacts
@@ -38,10 +40,12 @@ __all__ = [
     "PROTOCOLS",
     "UNKNOWN",
     "Corpus",
+    "Count",
     "Finding",
     "Manifest",
     "TargetInfo",
     "ViewInfo",
+    "class_target",
     "open_corpus",
 ]
 
@@ -70,6 +74,7 @@ class Corpus:
         if len(samples) != self.manifest.rows:
             raise UserError(f"{file}: has {len(samples)} rows but the manifest says {self.manifest.rows}.")
         needed = ["id", "subject", "group", *self.manifest.protocols.values(), *self.manifest.targets]
+        needed += [view.lengths for view in self.manifest.views.values() if view.lengths]
         for column in needed:
             if column not in samples.columns:
                 raise UserError(f"{file}: column {column} is missing.")
@@ -162,7 +167,7 @@ class Corpus:
             width=int(np.prod(self.manifest.views[view].shape[1:], dtype=np.int64)),
             has_text="text" in self.samples.columns,
             rows=rows,
-            findings=tuple(found.sentence for found in self.manifest.findings if found.protocol == protocol),
+            findings=(*(f.sentence for f in self.manifest.findings if f.protocol == protocol), *self.manifest.notes),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
         )
 

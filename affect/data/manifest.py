@@ -11,8 +11,8 @@ from typing import Any
 
 from affect.errors import UserError
 
-FORMAT = 1
-"""Version of the corpus format; a reader refuses newer ones."""
+FORMAT = 2
+"""Version of the corpus format. 2 brought classes, counts, notes, lengths and the leakage gate."""
 MANIFEST = "manifest.json"
 SAMPLES = "samples.parquet"
 PARTITIONS = ("train", "development", "test", "unlabelled")
@@ -33,9 +33,11 @@ class ViewInfo:
     shape: tuple[int, ...]
     dtype: str
     features: str
-    """What the columns are, in words."""
+    """Name of the feature set: numbers of two sets must never meet in one table or one fit."""
     protocol: str = ""
     """Protocol on whose training rows the view was fitted; empty for views that were fitted on nothing."""
+    lengths: str = ""
+    """Column of the sample table with the number of valid steps of a view [N, T, ...] padded with zeros."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class TargetInfo:
     low: float
     high: float
     kind: str = "continuous"
+    classes: tuple[str, ...] = ()
+    """Of the kind `class`: names of the classes, whose labels are their positions 0..C-1."""
+
+
+def class_target(*names: str) -> TargetInfo:
+    """A target of the kind `class`."""
+    return TargetInfo(0.0, len(names) - 1.0, "class", names)
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,17 @@ class Finding:
     protocol: str
     kind: str
     sentence: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """One line of the comparison of this copy of a corpus with the one that a paper describes."""
+
+    what: str
+    published: int
+    here: int
+    why: str = ""
+    """Why they differ, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,9 @@ class Manifest:
     protocols: Mapping[str, str]
     """Protocol → column of the sample table that holds its partition."""
     findings: tuple[Finding, ...]
+    counts: tuple[Count, ...]
+    notes: tuple[str, ...]
+    """What the reader decided or left out, one sentence each."""
     fingerprint: str
     """SHA-256 of the contents, 64 hexadecimal digits."""
 
@@ -95,6 +118,11 @@ class Manifest:
             raise UserError(f"{file}: key format holds {version!r}, not a version number.")
         if version > FORMAT:
             raise UserError(f"{file}: format {version} is newer than this affect reads ({FORMAT}); update affect.")
+        if version < FORMAT:
+            raise UserError(
+                f"{file}: format {version} is older than this affect reads ({FORMAT}); run the same affect prepare again "
+                "with --overwrite: unchanged contents keep their fingerprint, and so their results."
+            )
         _keys(raw, cls, file, "")
         for key in ("name", "title", "banner", "source", "licence", "groups", "fingerprint"):
             _check(raw, key, str, file)
@@ -116,9 +144,19 @@ class Manifest:
                 raise UserError(
                     f"{file}: view {name} has shape {list(view.shape)} but the corpus has {raw['rows']} rows."
                 )
-        _check(raw, "findings", list, file)
-        findings = tuple(_finding(item, file, f"findings.{i}") for i, item in enumerate(raw["findings"]))
-        return cls(**{**raw, "views": views, "targets": targets, "protocols": protocols, "findings": findings})
+        findings = tuple(_finding(item, file, f"findings.{i}") for i, item in enumerate(_list(raw, "findings", file)))
+        counts = tuple(_count(item, file, f"counts.{i}") for i, item in enumerate(_list(raw, "counts", file)))
+        return cls(
+            **{
+                **raw,
+                "views": views,
+                "targets": targets,
+                "protocols": protocols,
+                "findings": findings,
+                "counts": counts,
+                "notes": _strings(raw, "notes", file),
+            }
+        )
 
 
 def check_name(name: str, place: object) -> None:
@@ -157,9 +195,22 @@ def _object(raw: Mapping[str, Any], key: str, file: Path) -> dict[str, Any]:
     return dict(raw[key])
 
 
+def _list(raw: Mapping[str, Any], key: str, file: Path, place: str = "") -> list[Any]:
+    _check(raw, key, list, file, place)
+    return list(raw[key])
+
+
+def _strings(raw: Mapping[str, Any], key: str, file: Path, place: str = "") -> tuple[str, ...]:
+    found = _list(raw, key, file, place)
+    for value in found:
+        if not isinstance(value, str):
+            raise UserError(f"{file}: key {place}{key} holds {value!r} among its words.")
+    return tuple(found)
+
+
 def _view(item: Any, file: Path, place: str) -> ViewInfo:
     _keys(item, ViewInfo, file, place)
-    for key in ("file", "dtype", "features", "protocol"):
+    for key in ("file", "dtype", "features", "protocol", "lengths"):
         _check(item, key, str, file, f"{place}.")
     path = PurePosixPath(item["file"])
     if path.is_absolute() or ".." in path.parts:
@@ -176,7 +227,8 @@ def _target(item: Any, file: Path, place: str) -> TargetInfo:
         if not _is(item[key], int) and not _is(item[key], float):
             raise UserError(f"{file}: key {place}.{key} holds {item[key]!r}, which is no number.")
     _check(item, "kind", str, file, f"{place}.")
-    return TargetInfo(float(item["low"]), float(item["high"]), item["kind"])
+    classes = _strings(item, "classes", file, f"{place}.")
+    return TargetInfo(float(item["low"]), float(item["high"]), item["kind"], classes)
 
 
 def _finding(item: Any, file: Path, place: str) -> Finding:
@@ -184,3 +236,10 @@ def _finding(item: Any, file: Path, place: str) -> Finding:
     for key in ("protocol", "kind", "sentence"):
         _check(item, key, str, file, f"{place}.")
     return Finding(**item)
+
+
+def _count(item: Any, file: Path, place: str) -> Count:
+    _keys(item, Count, file, place)
+    for key, kind in (("what", str), ("published", int), ("here", int), ("why", str)):
+        _check(item, key, kind, file, f"{place}.")
+    return Count(**item)

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from affect.data import emobank, qcc, table, twin
-from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, open_corpus
+from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, Count, open_corpus
 from affect.data.manifest import MANIFEST
 from affect.errors import UserError
 from affect.study import CorpusFacts
@@ -110,12 +110,26 @@ def describe(corpus: Corpus) -> str:
         only = f" (for {view.protocol})" if view.protocol else ""
         lines.append(f"  view         {name} {' x '.join(map(str, view.shape))}: {view.features}{only}")
     for name, target in manifest.targets.items():
-        lines.append(f"  target       {name} on {target.low:g}..{target.high:g}")
+        scale = f"one of {', '.join(target.classes)}" if target.classes else f"on {target.low:g}..{target.high:g}"
+        lines.append(f"  target       {name} {scale}")
     lines.append(f"  groups       {manifest.groups}")
     for found in manifest.findings:
         lines.append(
             f"  finding      {'' if found.protocol == AS_PUBLISHED else found.protocol + ': '}{found.sentence}"
         )
+    lines += [f"  note         {note}" for note in manifest.notes]
     lines += [f"  source       {manifest.source}", f"  licence      {manifest.licence}"]
     lines.append(f"  fingerprint  {manifest.fingerprint[:12]}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_fidelity(manifest.counts)])
+
+
+def _fidelity(counts: Sequence[Count]) -> list[str]:
+    """The paper's counts beside this copy's, a line each."""
+    if not counts:
+        return []
+    width = max(len(count.what) for count in counts)
+    lines = [f"  {'compared with the paper':<{width}}  {'paper':>9}  {'here':>9}"]
+    for count in counts:
+        verdict = "" if count.here == count.published else f"  differs. {count.why}".rstrip()
+        lines.append(f"  {count.what:<{width}}  {count.published:>9,}  {count.here:>9,}{verdict}")
+    return lines

@@ -27,6 +27,7 @@ from affect.data.manifest import (
     PROTOCOLS,
     SAMPLES,
     UNKNOWN,
+    Count,
     Manifest,
     TargetInfo,
     ViewInfo,
@@ -50,9 +51,11 @@ class ViewSource:
     file: str = ""
     """Where the numbers come from, for errors."""
     columns: tuple[str, ...] = ()
+    lengths: str = ""
+    """Column of the samples with the valid steps of each row of a view [N, T, ...]; empty where all are valid."""
 
 
-def array_view(array: np.ndarray, features: str, protocol: str = "", file: str = "") -> ViewSource:
+def array_view(array: np.ndarray, features: str, protocol: str = "", file: str = "", lengths: str = "") -> ViewSource:
     """A view from an array [N, ...] in memory or a memory map, cut into blocks of bounded size."""
     row_bytes = max(1, 4 * math.prod(array.shape[1:]))
     step = max(1, CHUNK_BYTES // row_bytes)
@@ -61,7 +64,7 @@ def array_view(array: np.ndarray, features: str, protocol: str = "", file: str =
         for start in range(0, len(array), step):
             yield array[start : start + step]
 
-    return ViewSource(tuple(array.shape), blocks, features, protocol, file)
+    return ViewSource(tuple(array.shape), blocks, features, protocol, file, lengths=lengths)
 
 
 def write_corpus(
@@ -81,12 +84,15 @@ def write_corpus(
     samples_file: str = SAMPLES,
     called: Mapping[str, str] | None = None,
     fingerprint: str = "",
+    counts: Sequence[Count] = (),
+    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Corpus:
     """Write a corpus folder and open it.
 
-    `samples` [N] has the columns id, the partition columns of `protocols`, one per target (NaN: no label), and
-    optionally subject, group (empty or missing: unknown) and text. `samples_file` names the table in errors, and
+    `samples` [N] has the columns id, the partition columns of `protocols`, one per target (NaN: no label), the
+    `lengths` of views, and optionally subject, group (empty or missing: unknown) and text. `counts` and `notes` are
+    kept in the manifest. `samples_file` names the table in errors, and
     `called` its columns where they have other names there; contents without the `fingerprint` that is given, if one
     is, are refused. Memory stays bounded by the largest block of a view.
     Raises `UserError`, having left nothing behind, when the folder exists (and is not to be overwritten, or is no
@@ -96,6 +102,9 @@ def write_corpus(
     refuse_existing(folder, overwrite)
     check_name(name, folder)
     table = check_samples(samples, targets, groups, protocols, samples_file, called or {})
+    for given in views.values():
+        if given.lengths:
+            table[given.lengths] = checks.check_lengths(samples, given.lengths, given.shape, samples_file)
     if not views:
         raise UserError(f"{folder}: a corpus needs at least one view.")
     for view, given in views.items():
@@ -111,7 +120,10 @@ def write_corpus(
         ids = table["id"].tolist()
         digests = {view: _write_view(partial, view, given, ids) for view, given in views.items()}
         _write_samples(partial / SAMPLES, table)
-        infos = {v: ViewInfo(f"views/{v}.npy", g.shape, "float32", g.features, g.protocol) for v, g in views.items()}
+        infos = {
+            v: ViewInfo(f"views/{v}.npy", g.shape, "float32", g.features, g.protocol, g.lengths)
+            for v, g in views.items()
+        }
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -126,6 +138,8 @@ def write_corpus(
             groups=groups,
             protocols=dict(protocols),
             findings=checks.findings(table, groups, protocols),
+            counts=tuple(counts),
+            notes=tuple(notes),
             fingerprint=_fingerprint(table, infos, digests, targets, groups, protocols),
         )
         if fingerprint not in ("", manifest.fingerprint):
@@ -254,8 +268,13 @@ def _fingerprint(
     contents = {
         "samples": columns,
         "views": {name: [list(info.shape), info.dtype, info.protocol, digests[name]] for name, info in views.items()},
-        "targets": {name: asdict(info) for name, info in targets.items()},
+        "targets": {name: _target(info) for name, info in targets.items()},
         "groups": groups,
         "protocols": dict(protocols),
     }
     return hashlib.sha256(json.dumps(contents, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _target(info: TargetInfo) -> dict[str, Any]:
+    """What a fingerprint says of a target. Fingerprints of continuous targets are older than classes."""
+    return {key: value for key, value in asdict(info).items() if key != "classes" or value}

@@ -101,6 +101,8 @@ def write_sparse(folder: Path) -> int:
         groups="speaker",
         protocols=protocols,
         findings=(),
+        counts=(),
+        notes=(),
         fingerprint="0" * 64,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

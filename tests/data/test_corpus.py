@@ -190,9 +190,13 @@ def test_edited_partition(write):
         open_corpus(corpus.folder).facts("as_published")
 
 
+TARGET = {"low": 1, "high": 5, "kind": "continuous", "classes": []}
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"format": FORMAT - 1}, f"format {FORMAT - 1} is older than this affect reads ({FORMAT}); run the same"),
         ({"format": FORMAT + 1}, f"format {FORMAT + 1} is newer than this affect reads"),
         ({"format": "1"}, "key format holds '1'"),
         ({"format": True}, "key format holds True"),
@@ -203,7 +207,9 @@ def test_edited_partition(write):
         ({"name": "../results"}, "'../results' is no name for a corpus"),
         ({"views": {}}, "key views is empty"),
         ({"views": {"hld": 3}}, "views.hld is not an object"),
-        ({"targets": {"arousal": {"low": "x", "high": 5, "kind": "continuous"}}}, "key targets.arousal.low holds 'x'"),
+        ({"targets": {"arousal": TARGET | {"low": "x"}}}, "key targets.arousal.low holds 'x'"),
+        ({"targets": {"arousal": TARGET | {"classes": [3]}}}, "key targets.arousal.classes holds 3 among its words"),
+        ({"counts": [{"what": "rows", "published": "many", "here": 1, "why": ""}]}, "key counts.0.published holds 'm"),
         ({"protocols": {"best": "partition"}}, "unknown protocol best"),
         ({"findings": [{}]}, "findings.0 lacks the key protocol"),
         ({"findings": {}}, "key findings holds {}"),
