@@ -341,7 +341,7 @@ def write_report(resolved: Resolved, frames: Mapping[str, pd.DataFrame], reports
     from affect.report.build import build_report
     from affect.report.evidence import Evidence
 
-    folder = reports / resolved.study.name
+    folder = reports / resolved.report
     build_report(Evidence(resolved, **frames), folder)
     for table in resolved.study.tables[:1]:
         console.print((folder / f"{table.name}.md").read_text(encoding="utf-8"), highlight=False, markup=False)

@@ -289,6 +289,14 @@ class Resolved:
     first_seed: int = 0
 
     @property
+    def report(self) -> str:
+        """Where its report lies among reports: the study's name and, below it, what departs from the study's own."""
+        own = next(iter(self.study.scales.values())).corpus, self.study.protocols[0], self.study.presets[0]
+        chosen = self.corpus.name, self.protocol, self.preset
+        apart = [choice for choice, usual in zip(chosen, own, strict=True) if choice != usual]
+        return "/".join([self.study.name, *(["-".join(apart)] if apart else [])])
+
+    @property
     def seed_range(self) -> range:
         return range(self.first_seed, self.first_seed + self.seeds)
 

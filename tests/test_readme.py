@@ -81,7 +81,7 @@ def test_the_commands_run_in_their_order(workplace):
     ):
         assert command in seen
     assert len(list(workplace.glob("reports/ladder_hyperparameters/search-qcc-MTL-0.1-*/report.html"))) == 1
-    assert (workplace / "reports/again/ladder_ablation/table1.md").exists()
+    assert (workplace / "reports/again/ladder_ablation/qcc/table1.md").exists()
     for code in blocks("python"):
         out = run([sys.executable, "-c", code], workplace)
         assert "arousal" in out

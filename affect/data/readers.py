@@ -60,6 +60,8 @@ def run_prepare(args: argparse.Namespace) -> int:
 def run_corpora(args: argparse.Namespace) -> int:
     folder: Path = args.folder
     single = (folder / MANIFEST).is_file()
+    if not single and folder != CORPORA and not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder.")
     for corpus in [open_corpus(folder)] if single else list_corpora(folder):
         print(describe(corpus), end="\n\n")
     if not single:

@@ -86,7 +86,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
         args.out,
         name=name,
         title=title,
-        banner=f"{name}: {title}" + ("; groups unknown" if groups == UNKNOWN else ""),
+        banner=": ".join(dict.fromkeys((name, title))) + ("; groups unknown" if groups == UNKNOWN else ""),
         synthetic=False,
         source=args.source,
         licence=args.licence,

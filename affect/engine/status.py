@@ -145,7 +145,7 @@ def show(store: Store, console: Console) -> None:
     trials = store.trials()
     found = pace(trials, store.finished())
     state = Table("corpus", "planned", "complete", "diverged", "failed", "to run", "after choices", "time left")
-    best = Table("corpus", "labels", "target", "leads on development", "mean", "seeds")
+    best = Table("corpus", "labels", "target", "leads on development (floors apart)", "mean", "seeds")
     for corpus in store.requests():
         at = standing(store.load_request(corpus), trials, found)
         left = "none" if not (at.open or at.failed or at.waiting) else "unknown"

@@ -92,18 +92,20 @@ def _summary(search: SearchEvidence) -> Bullets:
 def winner_grid(winner: str, analysis: Analysis) -> Grid:
     """The winner against the hand-set configuration (the first row), on the mean of all targets, paired by seed."""
     hand = analysis.cube.systems[0]
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
+    gains: list[float] = []
     for partition in ("development", "test"):
         p = PARTITIONS.index(partition)
         ours, theirs = (_over_targets(analysis, name, p) for name in (winner, hand))
         d = (ours - theirs)[~np.isnan(ours - theirs)]
         low, high = bootstrap_interval(d)
+        gains.append(float(d.mean()) if len(d) else float("nan"))
         means = (float(side.mean()) if len(side) else float("nan") for side in (ours, theirs))
         rows.append(
             (
                 Cell(partition.capitalize()),
                 *(Cell(numbers.value(mean) if np.isfinite(mean) else "–") for mean in means),
-                Cell(numbers.difference(float(d.mean()) if len(d) else float("nan"))),
+                Cell(numbers.difference(gains[-1])),
                 Cell(numbers.interval(float(low), float(high))),
                 Cell(numbers.p_value(float(sign_flip(d)))),
                 Cell(str(len(d))),
@@ -117,6 +119,11 @@ def winner_grid(winner: str, analysis: Analysis) -> Grid:
         notes=(
             "Paired by seed, one-tailed. The winner was picked by the development values of these very seeds, which "
             "flatters it there; the test part had no say in anything.",
+            *(
+                ("Keep the hand-set settings: no suggestion is above them on development data.",)
+                if gains[0] <= 0
+                else ()
+            ),
         ),
     )
 
@@ -154,7 +161,7 @@ def history(search: SearchEvidence, metric: str) -> Canvas | None:
     axes[0].legend(loc="lower right")
     if search.control is not None:
         for part, colour, name in (
-            (frame, COLOURS[2], "weak ones stopped"),
+            (frame, COLOURS[2], "weak ones stopped" if search.record.rungs else "as many epochs for all"),
             (search.control, COLOURS[4], "nothing stopped"),
         ):
             axes[1].step(

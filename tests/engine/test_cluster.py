@@ -65,8 +65,8 @@ def test_affect_submit(ray_cluster: Cluster, clone: Path, corpus: Corpus) -> Non
     command = ["affect", "submit", "--address", ray_cluster.dashboard, STUDY, *SMALL, *places]
     done = ray_cluster.run(command, clone)
     assert done.returncode == 0, done.stdout
-    assert f"Report: {clone.parent / 'reports' / 'ladder_ablation'}" in done.stdout
-    assert (clone.parent / "reports" / "ladder_ablation" / "report.html").exists()
+    assert f"Report: {clone.parent / 'reports' / 'ladder_ablation' / 'tiny'}" in done.stdout
+    assert (clone.parent / "reports" / "ladder_ablation" / "tiny" / "report.html").exists()
     assert ray_cluster.token not in done.stdout
     rows = rows_in(clone.parent / "results")
     head = subprocess.run(["git", "-C", str(clone), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
