@@ -163,7 +163,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
                 raise UserError(f"--set {name}={overrides[name]}: this study varies {name} itself; leave it out.")
     fractions = tuple(dict.fromkeys(args.label_fraction))
     for fraction in fractions:
-        labelled_count(facts.rows["train"], fraction)
+        labelled_count(facts.rows["train"], fraction, facts.classes)
     resolved = Resolved(
         study=study,
         scale=args.scale,

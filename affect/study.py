@@ -194,6 +194,7 @@ class TaskSpec:
     corpus: str
     """Content fingerprint of the corpus."""
     view: str
+    """Name of a view, or names joined by `+` for systems that see several side by side."""
     targets: tuple[str, ...]
     metric: str
     protocol: str
@@ -203,6 +204,10 @@ class TaskSpec:
     transductive: bool = False
     version: int = 1
     """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return tuple(self.view.split("+"))
 
     @cached_property
     def text(self) -> str:
@@ -259,15 +264,19 @@ class CorpusFacts:
     groups: str
     """What the `group` column is (`speaker`, `document`, ...) or `unknown`."""
     view: str
-    """The default view."""
+    """The view, or views joined by `+`, that the study works on."""
     width: int
-    """Number of features of that view."""
+    """Number of features, of all these views."""
     has_text: bool
     rows: Mapping[str, int]
     """Partition → rows (unlabelled) or rows with a label for every target of the study (train, development, test)."""
     findings: tuple[str, ...] = ()
     pool: int = 0
     """Training inputs: rows of the training partition, labelled or not, and unlabelled rows. 0: not counted."""
+    widths: tuple[int, ...] = ()
+    """Features of each of the views."""
+    classes: int = 0
+    """Classes of the study's target; 0 where its targets are continuous."""
 
 
 @dataclass(frozen=True)

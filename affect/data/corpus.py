@@ -80,14 +80,18 @@ class Corpus:
                 raise UserError(f"{file}: column {column} is missing.")
         return samples
 
+    def info(self, name: str) -> ViewInfo:
+        """What the manifest says of view `name`."""
+        if name not in self.manifest.views:
+            raise UserError(f"{self.folder}: unknown view {name}; the corpus has {', '.join(self.manifest.views)}.")
+        return self.manifest.views[name]
+
     def view(self, name: str, protocol: str = "") -> np.memmap:
         """View `name` as a read-only memory map [N, ...], after its file is compared with the manifest.
 
         With `protocol`, a view that was fitted on another protocol's training rows is refused.
         """
-        info = self.manifest.views.get(name)
-        if info is None:
-            raise UserError(f"{self.folder}: unknown view {name}; the corpus has {', '.join(self.manifest.views)}.")
+        info = self.info(name)
         if protocol and info.protocol not in ("", protocol):
             raise UserError(
                 f"{self.folder}: view {name} was fitted on the training rows of protocol {info.protocol}, "
@@ -149,13 +153,17 @@ class Corpus:
         check_targets(targets, self.manifest.targets, self.folder)
         return self.samples[list(targets)].to_numpy(np.float64)
 
-    def facts(self, protocol: str, targets: Sequence[str] = ()) -> CorpusFacts:
-        """What planning and reports need, under `protocol` and for `targets` (default: all). Reads no view."""
+    def facts(self, protocol: str, targets: Sequence[str] = (), view: str | None = None) -> CorpusFacts:
+        """What planning and reports need, under `protocol` and for `targets` (default: all). Reads no view.
+
+        `view`: the name of one, or several joined by `+`; by default the first that the protocol may use."""
         partition = self.partition(protocol)
         labelled = np.isfinite(self.labels(targets or tuple(self.manifest.targets))).all(axis=1)
         inside = {name: partition == name for name in PARTITIONS}
         rows = {name: int((row if name == "unlabelled" else row & labelled).sum()) for name, row in inside.items()}
-        view = self.default_view(protocol)
+        view = view or self.default_view(protocol)
+        widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
+        kinds = [self.manifest.targets[target] for target in targets]
         return CorpusFacts(
             name=self.manifest.name,
             title=self.manifest.title,
@@ -164,11 +172,13 @@ class Corpus:
             synthetic=self.manifest.synthetic,
             groups=self.manifest.groups,
             view=view,
-            width=int(np.prod(self.manifest.views[view].shape[1:], dtype=np.int64)),
+            width=sum(widths),
             has_text="text" in self.samples.columns,
             rows=rows,
             findings=(*(f.sentence for f in self.manifest.findings if f.protocol == protocol), *self.manifest.notes),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
+            widths=widths,
+            classes=len(kinds[0].classes) if len(kinds) == 1 else 0,
         )
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from affect.data.checks import check_targets
 from affect.data.corpus import Corpus
 from affect.data.manifest import PARTITIONS, SCORED
 from affect.errors import UserError
@@ -24,15 +25,16 @@ overflow float32, and no column of n rows holds a larger z-score than sqrt(n).""
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows of a view, normalised as they are taken: (x - mean) * scale, clipped. The array itself is never copied."""
+    """Rows of one or more views side by side, normalised as they are taken: (x - mean) * scale, clipped. The arrays
+    themselves are never copied."""
 
-    array: np.ndarray
-    """[M, D], possibly a memory map."""
+    arrays: tuple[np.ndarray, ...]
+    """One [M, D_v] per view, possibly a memory map."""
     rows: np.ndarray
-    """[n] rows of `array` that these inputs are."""
+    """[n] rows of the arrays that these inputs are."""
     mean: np.ndarray
     scale: np.ndarray
-    """[D] one over the standard deviation, 0 for constant columns."""
+    """[D] one over the standard deviation of each column of the views, 0 for constant columns."""
     text: np.ndarray | None = None
     """[n] strings, for systems that fit on text."""
 
@@ -40,22 +42,29 @@ class Inputs:
         return len(self.rows)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """D_v of each view."""
+        return tuple(int(array.shape[1]) for array in self.arrays)
+
+    @property
     def width(self) -> int:
-        return int(self.array.shape[1])
+        """D, columns of all views."""
+        return sum(self.widths)
 
     @cached_property
-    def _tensors(self) -> tuple[torch.Tensor, ...]:
+    def _tensors(self) -> tuple[tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor, torch.Tensor]:
         with warnings.catch_warnings():
             # torch warns that a memory map is not writable; nothing here writes to it.
             warnings.simplefilter("ignore", UserWarning)
-            array = torch.from_numpy(self.array)
+            arrays = tuple(torch.from_numpy(array) for array in self.arrays)
         mean, scale = (torch.from_numpy(values.astype(np.float32)) for values in (self.mean, self.scale))
-        return array, torch.from_numpy(self.rows), mean, scale
+        return arrays, torch.from_numpy(self.rows), mean, scale
 
     def take(self, index: torch.Tensor | slice) -> torch.Tensor:
         """Rows `index` (positions 0..n-1) as float32 [len(index), D]."""
-        array, rows, mean, scale = self._tensors
-        taken = torch.index_select(array, 0, rows[index])
+        arrays, rows, mean, scale = self._tensors
+        columns = [torch.index_select(array, 0, rows[index]) for array in arrays]
+        taken = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
         return taken.sub_(mean).mul_(scale).clamp_(-CLIP, CLIP)
 
     def numpy(self, index: np.ndarray | None = None) -> np.ndarray:
@@ -81,6 +90,13 @@ class FitData:
     y_development: np.ndarray
     n_train: int
     """How many rows of `train` belong to the training partition (the rest is the corpus' unlabelled part)."""
+    classes: int = 0
+    """How many classes the one target has, whose values are their numbers; 0 for continuous targets."""
+
+    @property
+    def metric(self) -> str:
+        """What development values are: see `affect.stats.metrics`."""
+        return "accuracy" if self.classes else "ccc"
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,7 @@ class Task:
         _refuse_unread(spec)
         self.corpus = corpus
         self.spec = spec
+        self.classes = _classes(corpus, spec)
         samples = corpus.samples
         partition = corpus.partition(spec.protocol)
         self._rows = {name: np.flatnonzero(partition == name) for name in PARTITIONS}
@@ -115,21 +132,24 @@ class Task:
                     f"{corpus.folder}: partition {name} has no row labelled for {', '.join(spec.targets)} "
                     f"under protocol {spec.protocol}."
                 )
-        self._array = corpus.view(spec.view, spec.protocol)
-        if self._array.ndim != 2:
-            raise UserError(
-                f"{corpus.folder}: view {spec.view} has shape {list(self._array.shape)}, but systems take rows of "
-                "features [N, D]; prepare the corpus with such a view first."
-            )
+        self._arrays = tuple(corpus.view(name, spec.protocol) for name in spec.views)
+        for name, array in zip(spec.views, self._arrays, strict=True):
+            if array.ndim != 2:
+                raise UserError(
+                    f"{corpus.folder}: view {name} has shape {list(array.shape)}, but systems take rows of features "
+                    "[N, D]; choose another with --view."
+                )
         self._text = samples["text"].to_numpy() if "text" in samples.columns else None
 
     @cached_property
     def _normalisation(self) -> tuple[np.ndarray, np.ndarray]:
-        return column_moments(self._array, self._rows["train"])
+        moments = [column_moments(array, self._rows["train"]) for array in self._arrays]
+        mean, scale = (np.concatenate(columns) for columns in zip(*moments, strict=True))
+        return mean, scale
 
     def _inputs(self, rows: np.ndarray) -> Inputs:
         mean, scale = self._normalisation
-        return Inputs(self._array, rows, mean, scale, None if self._text is None else self._text[rows])
+        return Inputs(self._arrays, rows, mean, scale, None if self._text is None else self._text[rows])
 
     @cached_property
     def _train(self) -> Inputs:
@@ -137,28 +157,34 @@ class Task:
 
     def labelled(self, seed: int) -> np.ndarray:
         """Positions (in the training partition) of the labelled subset: the head of one permutation per seed, so
-        that 1 % ⊂ 2 % ⊂ 10 % and every system of a study sees the same subset."""
-        count = labelled_count(len(self._labelled_train), self.spec.label_fraction)
-        chosen = stream(seed, "label_subset", self.spec.fold).permutation(len(self._labelled_train))[:count]
-        position = np.full(len(self._array), -1, np.int64)
+        that 1 % ⊂ 2 % ⊂ 10 % and every system of a study sees the same subset. Where the target is a class, the first
+        row of each class leads the permutation, so that no class is without a label."""
+        count = labelled_count(len(self._labelled_train), self.spec.label_fraction, self.classes)
+        order = stream(seed, "label_subset", self.spec.fold).permutation(len(self._labelled_train))
+        if self.classes:
+            _, first = np.unique(self._targets[self._labelled_train[order], 0], return_index=True)
+            order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
+        chosen = order[:count]
+        position = np.full(len(self._targets), -1, np.int64)
         position[self._rows["train"]] = np.arange(len(self._rows["train"]))
         return np.sort(position[self._labelled_train[chosen]])
 
     def fit_data(self, seed: int) -> FitData:
         labelled = self.labelled(seed)
         y = self._targets[self._rows["train"][labelled]]
-        std = y.std(axis=0)
+        std = np.ones(1) if self.classes else y.std(axis=0)
         development = self._rows["development"]
         return FitData(
             train=self._train,
             labelled=labelled,
             targets=self.spec.targets,
             y_labelled=y,
-            target_mean=y.mean(axis=0),
+            target_mean=np.zeros(1) if self.classes else y.mean(axis=0),
             target_std=np.where(std > 0, std, 1.0),
             development=self._inputs(development),
             y_development=self._targets[development],
             n_train=len(self._rows["train"]),
+            classes=self.classes,
         )
 
     def parts(self, seed: int) -> list[Part]:
@@ -172,15 +198,34 @@ class Task:
         return [Part(name, self._inputs(r), self._targets[r], ids[r]) for name, r in rows.items()]
 
 
-def labelled_count(n: int, fraction: float) -> int:
+def _classes(corpus: Corpus, spec: TaskSpec) -> int:
+    """Classes of the one target that `accuracy` scores, each of which has a labelled training row; 0 for `ccc`."""
+    kind = "class" if spec.metric == "accuracy" else "continuous"
+    check_targets(spec.targets, corpus.manifest.targets, corpus.folder)
+    infos = [corpus.manifest.targets[target] for target in spec.targets]
+    for target, info in zip(spec.targets, infos, strict=True):
+        if info.kind != kind:
+            raise UserError(f"{corpus.folder}: target {target} is {info.kind}, but this study scores {spec.metric}.")
+    if kind == "continuous":
+        return 0
+    (target,), (info,) = spec.targets, infos
+    train = corpus.samples.loc[corpus.partition(spec.protocol) == "train", target]
+    for number, name in enumerate(info.classes):
+        if not (train == number).any():
+            raise UserError(
+                f"{corpus.folder}: no training row of protocol {spec.protocol} is labelled {name} in {target}."
+            )
+    return len(info.classes)
+
+
+def labelled_count(n: int, fraction: float, classes: int = 0) -> int:
     """Labels that `fraction` of n training rows leaves, or a `UserError` when they are too few."""
     if not 0 < fraction <= 1:
         raise UserError(f"Label fraction {fraction:g} leaves the range (0, 1]; 0.1 keeps a tenth of the labels.")
-    count = round(n * fraction)
-    if count < FEWEST_LABELS:
+    count, fewest = round(n * fraction), classes or FEWEST_LABELS
+    if count < fewest:
         raise UserError(
-            f"Label fraction {fraction:g} leaves {count} of {n} labelled training rows; "
-            f"it must leave at least {FEWEST_LABELS}."
+            f"Label fraction {fraction:g} leaves {count} of {n} labelled training rows; it must leave at least {fewest}."
         )
     return count
 

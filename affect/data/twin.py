@@ -123,6 +123,7 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = ()) -> CorpusF
         groups=GROUPS,
         view=VIEW,
         width=size.columns,
+        widths=(size.columns,),
         has_text=False,
         rows=rows,
         pool=rows["train"] + rows["unlabelled"],

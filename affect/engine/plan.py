@@ -174,9 +174,11 @@ def task_facts(corpus: CorpusFacts, targets: Sequence[str], label_fraction: floa
     return Facts(
         width=corpus.width,
         targets=tuple(targets),
-        n_labelled=labelled_count(corpus.rows["train"], label_fraction),
+        n_labelled=labelled_count(corpus.rows["train"], label_fraction, corpus.classes),
         n_pool=corpus.pool,
         n_development=corpus.rows[DEVELOPMENT],
+        widths=corpus.widths or (corpus.width,),
+        classes=corpus.classes,
     )
 
 

@@ -22,7 +22,7 @@ from affect.data.task import Part, Task
 from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.provenance import Provenance
 from affect.errors import UserError
-from affect.stats.concordance import ccc
+from affect.stats.metrics import score_columns
 from affect.study import Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Facts, Fit, Replicate, Watch, fit_pack
@@ -191,7 +191,7 @@ class _Score:
                 truth = part.targets[:, column]
                 value = None
                 if predicted is not None:
-                    value = float(ccc(truth, predicted[:, column]))
+                    (value,) = score_columns(trial.task.metric, truth[:, None], predicted[:, [column]]).tolist()
                     if part.name in PREDICTED:
                         kept.append((part.name, target, part.ids, truth, predicted[:, column]))
                 epoch = fit.epochs.get(target)

@@ -15,7 +15,7 @@ import numpy as np
 
 from affect.data.task import FitData, Inputs
 from affect.errors import UserError
-from affect.stats.concordance import ccc_columns
+from affect.stats.metrics import score_columns
 from affect.study import Settings
 from affect.systems.shards import ALONE, Shard
 
@@ -62,6 +62,10 @@ class Facts:
     n_labelled: int
     n_pool: int
     n_development: int
+    widths: tuple[int, ...] = ()
+    """Columns of each view; `width` is their sum."""
+    classes: int = 0
+    """Classes of the one target; 0 for continuous targets."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class Fit:
     status: str
     """`complete`, `diverged`, or `stopped` before its last epoch."""
     predict: Callable[[Inputs], np.ndarray]
-    """n samples → predictions [n, T] in the targets' own units; column t from the snapshot kept for target t."""
+    """n samples → predictions [n, T] in the targets' own units (of a class: its number); column t from the snapshot kept
+    for target t."""
     epochs: Mapping[str, int] = field(default_factory=dict)
     """Target → kept epoch (1-based; 0 where nothing was chosen)."""
     curves: Sequence[tuple[int, str, str, float]] = ()
@@ -140,7 +145,8 @@ class AtOnce:
         values = np.full((len(self._replicates), len(self._replicates[0].data.targets)), np.nan)
         for row, replicate, fit in zip(values, self._replicates, self._fits, strict=True):
             if fit.status == "complete":
-                row[:] = ccc_columns(replicate.data.y_development, fit.predict(replicate.data.development))
+                data = replicate.data
+                row[:] = score_columns(data.metric, data.y_development, fit.predict(data.development))
         return values
 
     def stop(self, replicates: Sequence[int]) -> None:

@@ -12,7 +12,16 @@ from torch import Tensor
 from affect.data.task import FitData, Inputs
 from affect.systems.base import Fit, Replicate
 from affect.systems.shards import ALONE, Shard
-from affect.systems.training import Network, Parameters, Scalars, Trainer, batches_per_epoch, concordance, pool_rows
+from affect.systems.training import (
+    Network,
+    Parameters,
+    Scalars,
+    Trainer,
+    accuracy,
+    batches_per_epoch,
+    concordance,
+    pool_rows,
+)
 
 SELECTION_ROWS, CALIBRATION_ROWS = 1024, 8192
 """Training rows (evenly spaced, at most so many) whose clean-path statistics stand for the training set's: in the
@@ -70,8 +79,9 @@ class StackedFitting:
         self._look(self.trainer.predict(self.selection, self.development))
 
     def _look(self, prediction: Tensor) -> None:
-        """Record development CCC of this epoch and keep what improved; stop replicates that diverged."""
-        values = concordance(prediction, self.truth).double().cpu().numpy()
+        """Record the development values of this epoch and keep what improved; stop replicates that diverged."""
+        score = accuracy if self.data[0].classes else concordance
+        values = score(prediction, self.truth).double().cpu().numpy()
         finite = (torch.isfinite(self.trainer.flat).all(1) & torch.isfinite(prediction).all(2).all(1)).tolist()
         for row, k in enumerate(self.live):
             if self.status[k] == "diverged":
@@ -152,7 +162,8 @@ class StackedFitting:
                 rows = slice(start, start + PREDICTION_ROWS)
                 x = inputs.take(rows).to(calibration.device)
                 for t, parameters in snapshots.items():
-                    out[rows, t] = network.predict(parameters, x)[0, :, t].cpu().numpy()
+                    found = network.predict(parameters, x)[0]
+                    out[rows, t] = (found.argmax(-1) if data.classes else found[:, t]).cpu().numpy()
             return out * data.target_std + data.target_mean
 
         return Fit(

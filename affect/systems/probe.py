@@ -85,17 +85,21 @@ def _stand_in(facts: Facts, batch_size: int) -> FitData:
     generator = np.random.default_rng(0)
     labelled = -(-facts.n_labelled // batches_per_epoch(facts.n_labelled, batch_size))
     pool = max(labelled, -(-facts.n_pool // batches_per_epoch(facts.n_pool, batch_size)))
-    array = generator.standard_normal((pool, facts.width), dtype=np.float32)
-    inputs = Inputs(array, np.arange(pool), np.zeros(facts.width), np.ones(facts.width))
+    widths = facts.widths or (facts.width,)
+    arrays = tuple(generator.standard_normal((pool, width), dtype=np.float32) for width in widths)
+    inputs = Inputs(arrays, np.arange(pool), np.zeros(facts.width), np.ones(facts.width))
     y = generator.standard_normal((labelled, len(facts.targets)))
+    if facts.classes:
+        y = generator.integers(facts.classes, size=(labelled, 1)).astype(np.float64)
     return FitData(
         train=inputs,
         labelled=np.arange(labelled),
         targets=facts.targets,
         y_labelled=y,
-        target_mean=y.mean(0),
-        target_std=y.std(0),
+        target_mean=np.zeros(1) if facts.classes else y.mean(0),
+        target_std=np.ones(1) if facts.classes else y.std(0),
         development=inputs,
         y_development=np.zeros((pool, len(facts.targets))),
         n_train=pool,
+        classes=facts.classes,
     )

@@ -76,7 +76,7 @@ class Network:
     freeze: Callable[[Parameters, Tensor], Parameters]
     """(parameters, calibration rows [C, D]) → the parameters that predictions are made with."""
     predict: Callable[[Parameters, Tensor], Tensor]
-    """(frozen parameters, inputs [n, D]) → normalised predictions [K, n, T]."""
+    """(frozen parameters, inputs [n, D]) → normalised predictions [K, n, T], or scores of classes [K, n, C]."""
 
 
 def concordance(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -86,6 +86,11 @@ def concordance(prediction: Tensor, truth: Tensor) -> Tensor:
     gap = prediction.mean(-2) - truth.mean(-2)
     covariance = (p * t).mean(-2)
     return 2 * covariance / (p.square().mean(-2) + t.square().mean(-2) + gap.square() + 1e-12)
+
+
+def accuracy(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Share of rows whose highest score is the true class: [K, n, C] and [K, n, 1] → [K, 1]."""
+    return (prediction.argmax(-1, keepdim=True) == truth).float().mean(-2)
 
 
 def concordance_loss(prediction: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
@@ -273,4 +278,6 @@ class Trainer:
 
 def facts_of(data: FitData) -> Facts:
     """Sizes of a task as `System.structure` knows them when planning."""
-    return Facts(data.train.width, data.targets, len(data.labelled), len(data.train), len(data.development))
+    inputs = data.train
+    sizes = (len(data.labelled), len(inputs), len(data.development))
+    return Facts(inputs.width, data.targets, *sizes, inputs.widths, data.classes)

@@ -33,8 +33,8 @@ def random_data(width: int) -> FitData:
     draw = np.random.default_rng(0)
     array = draw.standard_normal((ROWS, width), dtype=np.float32)
     y = draw.standard_normal((ROWS, len(ATTRIBUTES)))
-    inputs = Inputs(array, np.arange(ROWS), np.zeros(width), np.ones(width))
-    development = Inputs(array, np.arange(BATCH), np.zeros(width), np.ones(width))
+    inputs = Inputs((array,), np.arange(ROWS), np.zeros(width), np.ones(width))
+    development = Inputs((array,), np.arange(BATCH), np.zeros(width), np.ones(width))
     return FitData(
         train=inputs,
         labelled=np.arange(ROWS),

@@ -128,10 +128,10 @@ def _held(ready: Ready, folder: str) -> dict[str, float]:
     torch.set_num_threads(1)
     draw = torch.Generator().manual_seed(os.getpid())
     # Whatever torch sets up at its first gather is no copy of the corpus.
-    Inputs(np.zeros((BATCH, WIDTH), np.float32), np.arange(BATCH), np.zeros(WIDTH), np.ones(WIDTH)).take(slice(None))
+    Inputs((np.zeros((BATCH, WIDTH), np.float32),), np.arange(BATCH), np.zeros(WIDTH), np.ones(WIDTH)).take(slice(None))
     before = memory()
     view = open_corpus(folder).view(VIEW, AS_PUBLISHED)
-    inputs = Inputs(view, np.arange(ROWS), np.zeros(WIDTH), np.ones(WIDTH))
+    inputs = Inputs((view,), np.arange(ROWS), np.zeros(WIDTH), np.ones(WIDTH))
     for _ in range(BATCHES):
         inputs.take(torch.randint(ROWS, (BATCH,), generator=draw))
     ready()

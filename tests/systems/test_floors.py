@@ -85,12 +85,12 @@ def test_tfidf_ridge_reads_the_text_and_nothing_else():
     words = {1.0: "dreadful", 2.0: "dull", 3.0: "fair", 4.0: "lovely"}
     data = toy_data(0)
     g = np.random.default_rng(0)
-    y = g.choice(list(words), len(data.train.array))
+    y = g.choice(list(words), len(data.train.arrays[0]))
     text = np.array([f"a {words[value]} day number{i % 5}" for i, value in enumerate(y)], object)
-    noise = g.standard_normal(data.train.array.shape).astype(np.float32)
+    noise = g.standard_normal(data.train.arrays[0].shape).astype(np.float32)
 
     def with_text(inputs):
-        return replace(inputs, array=noise, text=text[inputs.rows])
+        return replace(inputs, arrays=(noise,), text=text[inputs.rows])
 
     def labels(rows):
         return np.stack([y[rows], -y[rows], 2 * y[rows]], axis=1)

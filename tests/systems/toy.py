@@ -30,13 +30,13 @@ def toy_data(seed: int = 0, n: int = 160, labelled: int = 64, width: int = 6, po
     chosen = np.sort(stream(seed, "label_subset", 0).permutation(n)[:labelled])
     development = np.arange(n + pool, rows)
     return FitData(
-        train=Inputs(array, np.arange(n + pool), mean, scale),
+        train=Inputs((array,), np.arange(n + pool), mean, scale),
         labelled=chosen,
         targets=TARGETS,
         y_labelled=y[chosen],
         target_mean=y[chosen].mean(0),
         target_std=y[chosen].std(0),
-        development=Inputs(array, development, mean, scale),
+        development=Inputs((array,), development, mean, scale),
         y_development=y[development],
         n_train=n,
     )

@@ -1,0 +1,111 @@
+"""Tasks with a class to be told and several views side by side."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affect.data.corpus import Corpus, TargetInfo, class_target
+from affect.data.task import Task
+from affect.data.writer import array_view
+from affect.errors import UserError
+from affect.study import TaskSpec
+from affect.systems.training import facts_of
+
+ROWS = {"train": 400, "development": 30, "test": 30}
+RARE = 2
+
+
+def made(rare: bool = True) -> pd.DataFrame:
+    """Three classes of which the last has two rows in each partition, or none."""
+    partition = np.repeat(list(ROWS), list(ROWS.values()))
+    first = np.concatenate([[0], np.cumsum(list(ROWS.values()))[:-1]])
+    emotion = (np.arange(len(partition)) % 2).astype(float)
+    if rare:
+        emotion[np.concatenate([first + 7, first + 20])] = RARE
+    ids = [f"window-{row}" for row in range(len(partition))]
+    return pd.DataFrame({"id": ids, "partition": partition, "emotion": emotion, "valence": 3.0})
+
+
+def arrays() -> dict[str, np.ndarray]:
+    g = np.random.default_rng(0)
+    n = sum(ROWS.values())
+    return {"eeg": g.normal(5, 3, (n, 4)).astype(np.float32), "eye": g.normal(-1, 0.1, (n, 2)).astype(np.float32)}
+
+
+@pytest.fixture
+def corpus(write) -> Corpus:
+    return write(
+        samples=made(),
+        targets={"emotion": class_target("negative", "neutral", "positive"), "valence": TargetInfo(1, 5)},
+        groups="unknown",
+        protocols={"as_published": "partition"},
+        views={name: array_view(array, name) for name, array in arrays().items()},
+    )
+
+
+def open_task(corpus: Corpus, view: str = "eeg+eye", fraction: float = 1.0, **changes) -> Task:
+    given = {"targets": ("emotion",), "metric": "accuracy", "protocol": "as_published", **changes}
+    return Task(corpus, TaskSpec(corpus.manifest.fingerprint, view, label_fraction=fraction, **given))
+
+
+def test_views_lie_side_by_side_each_normalised_by_itself(corpus):
+    both = open_task(corpus).fit_data(0)
+    assert both.train.widths == (4, 2)
+    parts = [open_task(corpus, view).fit_data(0).train.numpy() for view in ("eeg", "eye")]
+    np.testing.assert_array_equal(both.train.numpy(), np.concatenate(parts, 1))
+    index = np.array([3, 3, 77])
+    np.testing.assert_array_equal(both.train.numpy(index), np.concatenate(parts, 1)[index])
+    swapped = open_task(corpus, "eye+eeg").fit_data(0).train
+    np.testing.assert_array_equal(swapped.numpy(), np.concatenate(parts[::-1], 1))
+
+
+def test_every_class_has_a_label_in_every_subset(corpus):
+    for seed in range(20):
+        subsets = [open_task(corpus, fraction=fraction).labelled(seed) for fraction in (0.0075, 0.02, 0.1, 1.0)]
+        assert [len(rows) for rows in subsets] == [3, 8, 40, 400]
+        assert all(set(small) < set(large) for small, large in pairwise(subsets))
+        for fraction in (0.0075, 0.02):
+            y = open_task(corpus, fraction=fraction).fit_data(seed).y_labelled
+            assert set(y[:, 0]) == {0.0, 1.0, 2.0}
+    assert len({tuple(open_task(corpus, fraction=0.02).labelled(seed)) for seed in range(5)}) == 5
+
+
+def test_common_classes_are_drawn_as_often_as_they_occur(corpus):
+    drawn = [open_task(corpus, fraction=0.1).fit_data(seed).y_labelled[:, 0] for seed in range(50)]
+    share = np.mean(np.concatenate(drawn) == 0)
+    assert abs(share - 199 / 400) < 0.03
+
+
+def test_classes_are_neither_shifted_nor_scaled(corpus):
+    fit = open_task(corpus).fit_data(0)
+    assert (fit.classes, fit.metric) == (3, "accuracy")
+    np.testing.assert_array_equal(fit.target_mean, [0.0])
+    np.testing.assert_array_equal(fit.target_std, [1.0])
+    facts = corpus.facts("as_published", ("emotion",), "eeg+eye")
+    known = facts_of(fit)
+    assert (facts.width, facts.widths, facts.classes) == (known.width, known.widths, known.classes) == (6, (4, 2), 3)
+
+
+def test_what_does_not_fit_is_refused(corpus, write, tmp_path):
+    with pytest.raises(UserError, match="target valence is continuous, but this study scores accuracy"):
+        open_task(corpus, targets=("valence",))
+    with pytest.raises(UserError, match="target emotion is class, but this study scores ccc"):
+        open_task(corpus, metric="ccc")
+    with pytest.raises(UserError, match="unknown view ear; the corpus has eeg, eye"):
+        open_task(corpus, "eeg+ear")
+    with pytest.raises(UserError, match="leaves 2 of 400 labelled training rows; it must leave at least 3"):
+        open_task(corpus, fraction=0.005).labelled(0)
+    lacking = write(
+        tmp_path / "lacking",
+        samples=made(rare=False),
+        targets={"emotion": class_target("negative", "neutral", "positive")},
+        groups="unknown",
+        protocols={"as_published": "partition"},
+        views={"eeg": array_view(arrays()["eeg"], "eeg")},
+    )
+    with pytest.raises(UserError, match="no training row of protocol as_published is labelled positive in emotion"):
+        open_task(lacking, "eeg")
