@@ -37,6 +37,8 @@ class Inputs:
     """[D] one over the standard deviation of each column of the views, 0 for constant columns."""
     text: np.ndarray | None = None
     """[n] strings, for systems that fit on text."""
+    present: np.ndarray | None = None
+    """[n, V] whether a row has a view; None where all are there. A missing view is taken as zeros: its training means."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,7 +67,15 @@ class Inputs:
         arrays, rows, mean, scale = self._tensors
         columns = [torch.index_select(array, 0, rows[index]) for array in arrays]
         taken = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
-        return taken.sub_(mean).mul_(scale).clamp_(-CLIP, CLIP)
+        taken = taken.sub_(mean).mul_(scale).clamp_(-CLIP, CLIP)
+        present = self.views_of(index)
+        if present is not None:
+            taken *= torch.repeat_interleave(present, torch.tensor(self.widths), 1)
+        return taken
+
+    def views_of(self, index: torch.Tensor | slice) -> torch.Tensor | None:
+        """Which views rows `index` have, [len(index), V] of 0 and 1; None where all have all."""
+        return None if self.present is None else torch.from_numpy(self.present)[index].float()
 
     def numpy(self, index: np.ndarray | None = None) -> np.ndarray:
         """Rows `index` (all by default) as float32 [n, D]."""

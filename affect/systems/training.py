@@ -42,6 +42,8 @@ class Batch:
     shard: Shard = ALONE
     others: int = 0
     """Rows of the batch that other workers hold."""
+    present: Tensor | None = None
+    """[K, B, V] 1 where a row has a view, 0 where its columns of x are zeros instead; None where all are there."""
 
     @property
     def rows(self) -> int:
@@ -162,6 +164,7 @@ class _Source:
         own = self.shard.rows(rows)
         index = torch.cat([p[c[own]] for p, c in zip(self.positions, chosen, strict=True)])
         x = self.inputs.take(index).to(self.device).view(k, own.stop - own.start, -1)
+        present = self.inputs.views_of(index)
         y = [t[c] for t, c in zip(self.targets, chosen, strict=True) if t is not None]
         return Batch(
             x,
@@ -170,6 +173,7 @@ class _Source:
             tuple(self._draw(self.dropout, rows, width, "uniform_") for width in self.update.uniform),
             self.shard,
             rows - x.shape[1],
+            None if present is None else present.to(self.device).view(*x.shape[:2], -1),
         )
 
     def _draw(self, generators: Sequence[torch.Generator], rows: int, width: int, fill: str) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from affect.data.corpus import Corpus, TargetInfo, class_target
 from affect.data.task import Task
@@ -61,6 +63,17 @@ def test_views_lie_side_by_side_each_normalised_by_itself(corpus):
     np.testing.assert_array_equal(both.train.numpy(index), np.concatenate(parts, 1)[index])
     swapped = open_task(corpus, "eye+eeg").fit_data(0).train
     np.testing.assert_array_equal(swapped.numpy(), np.concatenate(parts[::-1], 1))
+
+
+def test_a_missing_view_is_zeros(corpus):
+    inputs = open_task(corpus).fit_data(0).train
+    present = np.random.default_rng(0).random((len(inputs), 2)) < 0.5
+    index = torch.tensor([5, 0, 5, 17])
+    some = replace(inputs, present=present)
+    assert inputs.views_of(index) is None
+    np.testing.assert_array_equal(some.views_of(index).numpy(), present[index])
+    mask = np.repeat(present[index], (4, 2), axis=1)
+    np.testing.assert_array_equal(some.take(index).numpy(), np.where(mask, inputs.take(index).numpy(), 0))
 
 
 def test_every_class_has_a_label_in_every_subset(corpus):
