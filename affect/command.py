@@ -187,8 +187,8 @@ def _open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
     from affect.data.readers import find_corpus
 
     corpus = find_corpus(name_or_folder)
-    for fraction in resolved.label_fractions:
-        open_task(str(corpus.folder.resolve()), task_spec(resolved, fraction))
+    for task in {task_spec(resolved, fraction, row) for fraction in resolved.label_fractions for row in resolved.rows}:
+        open_task(str(corpus.folder.resolve()), task)
     return corpus
 
 

@@ -35,6 +35,12 @@ class Row:
     """What sets this row apart from others of the same system in a grid (`{"λ": 0.1}`); figures have them as axes."""
     label: str = ""
     """The row's name where neither the system's nor its factors tell it."""
+    only: int | None = None
+    """The one view that it sees of those that the study works on, counted from 0; all of them by default."""
+    transductive: bool = False
+    """The unlabelled rows that it fits on are those of the test part, instead of the training part's."""
+    missing: float = 0.0
+    """Share of training rows that lack the last view."""
 
     @property
     def name(self) -> str:
@@ -202,6 +208,9 @@ class TaskSpec:
     fold: int = 0
     selection: str = "best_development"
     transductive: bool = False
+    """Whether fits get the inputs of the test part, and no unlabelled training rows."""
+    missing: float = 0.0
+    """Share of training rows that lack the last view, drawn by the seed."""
     version: int = 1
     """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
 
@@ -211,10 +220,11 @@ class TaskSpec:
 
     @cached_property
     def text(self) -> str:
-        """Canonical JSON: all trials of a task hash it. Version 1 is not spelt out, for ids are older than versions."""
+        """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
         named = asdict(self)
-        if self.version == 1:
-            del named["version"]
+        for name in ("version", "missing"):
+            if named[name] == getattr(TaskSpec, name):
+                del named[name]
         return _JSON.encode(named)
 
 
