@@ -45,7 +45,8 @@ DIRECTIONS = ("auto", "stored", "flipped")
 LABELS = ("Evalution.txt", "Evaluation.txt")
 PREFIXES = ("UTD-IMPROV", "MSP-IMPROV")
 _CLIP = re.compile(
-    r"(?:UTD|MSP)-(?P<id>IMPROV-S\d\d[AHSN]-[FM]0(?P<session>[1-6])-[PRST]-[FM](?P<sex>[FM])\d+)", re.ASCII
+    r"(?:UTD|MSP)-(?P<id>IMPROV-S\d\d[AHSN]-[FM]0(?P<session>[1-6])-[PRST]-[FM](?P<sex>[FM])\d+)\.(?i:avi|wav)",
+    re.ASCII,
 )
 
 

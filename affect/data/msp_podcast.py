@@ -51,7 +51,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
     """Write the corpus `msp-podcast` from the release in `args.root`."""
     refuse_existing(args.out, args.overwrite)
     release = read_release(args.root, args.partitions)
-    partitions = assign(release.partitions, args.test, release.partitions_file)
+    partitions = assign(release, args.test)
 
     def wavs() -> dict[str, Path]:
         return wavs_by_name((find_folder(args.root, *AUDIO) or args.root).rglob(f"{PREFIX}*"))
@@ -78,22 +78,32 @@ def prepare(args: argparse.Namespace) -> Corpus:
     )
 
 
-def assign(released: Mapping[str, str], test: str, file: Path) -> dict[str, str]:
-    """Clip → one of `PARTITIONS`, without the clips of test sets other than `test`. `Test` alone means Test1."""
-    found = {}
-    tests = set()
-    for clip, spelt in released.items():
-        plain = spelt.strip().lower()
-        if re.fullmatch(r"test\d*", plain):
-            tests.add(plain := "test1" if plain == "test" else plain)
-            if plain == test.lower():
-                found[clip] = "test"
-        else:
-            found[clip] = checks.canonical_partition(spelt, str(file), "Split_Set", clip)
-    if test.lower() not in tests:
+def assign(release: Release, test: str) -> dict[str, str]:
+    """Clip → one of `PARTITIONS`, without the clips of test sets other than `test`.
+
+    Where a release has one test set that is called Test and nothing else, that is the one.
+    """
+    column = "Split_Set" if release.partitions_file == release.file else "partition"
+    place = str(release.partitions_file)
+    tests = {plain for name in release.partitions.values() if (plain := _plain(name)).startswith("test")}
+    chosen = "test" if tests == {"test"} else test.lower()
+    if chosen not in tests:
         there = ", ".join(sorted(name.capitalize() for name in tests)) or "no test set"
-        raise UserError(f"{file}: no clip lies in the test set {test} (--test); there is {there}.")
+        raise UserError(f"{place}: no clip lies in the test set {test} (--test); there is {there}.")
+    found = {}
+    for clip, name in release.partitions.items():
+        plain = _plain(name)
+        if plain == chosen:
+            found[clip] = "test"
+        elif not re.fullmatch(r"test\d+", plain):
+            found[clip] = checks.canonical_partition(name, place, column, clip)
+            if found[clip] == "test":
+                raise UserError(f"{place}: column {column}, row {clip}: {name} stands beside numbered test sets.")
     return found
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 def sample_table(release: Release, partitions: Mapping[str, str], known: Sequence[str]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ LOW, HIGH = 1.0, 7.0
 PREFIX = "MSP-PODCAST"
 CSV, TEXT = ("labels_consensus.csv", "labels_concensus.csv"), "Labels.txt"
 COLUMNS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
-_CLIP = re.compile(rf"(?P<id>{PREFIX}_\w+)", re.ASCII)
+_CLIP = re.compile(rf"(?P<id>{PREFIX}_\w+)\.(?i:wav)", re.ASCII)
 _ANONYMOUS = ("", "unknown")
 
 
@@ -55,33 +55,31 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
     def find(*names: str) -> Path | None:
         return next((file for folder in folders if (file := find_file(folder, *names))), None)
 
-    columns: dict[str, dict[str, str]] = {}
     if file := find(*CSV):
-        values, columns = _read_csv(file)
+        values, released, speakers = _read_csv(file)
+        partitions_file = file
         detailed = find("labels_detailed.csv")
         votes = _read_votes(detailed) if detailed else {}
     elif file := find(TEXT):
         found = read_evaluations(file, _CLIP, (PREFIX,), HIGH)
         values = {each.name["id"]: each.values for each in found}
         votes = {each.name["id"]: each.votes for each in found}
+        partitions_file = find("Partitions.txt") or root / "Partitions.txt"
+        released = {} if partitions else read_partitions(partitions_file)
+        speakers_file = find("Speaker_ids.txt")
+        speakers = read_speakers(speakers_file) if speakers_file else {}
     else:
         raise UserError(f"{folders[0]}: has none of the label files {', '.join((*CSV, TEXT))}.")
-    if partitions is None and "Split_Set" in columns:
-        partitions_file, released = file, columns["Split_Set"]
-    else:
-        partitions_file = partitions or find("Partitions.txt") or root / "Partitions.txt"
-        released = read_partitions(partitions_file)
-    speakers_file = find("Speaker_ids.txt")
-    speakers = columns.get("SpkrID") or (read_speakers(speakers_file) if speakers_file else {})
+    if partitions:
+        partitions_file, released = partitions, read_partitions(partitions)
     known = {clip: name.strip() for clip, name in speakers.items() if name.strip().lower() not in _ANONYMOUS}
     return Release(file, values, votes, partitions_file, released, known)
 
 
-def _read_csv(file: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, dict[str, str]]]:
-    """Clip → labels, and of the columns Split_Set and SpkrID those that are there, each clip → cell."""
+def _read_csv(file: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, str], dict[str, str]]:
+    """Clip → labels, clip → partition, clip → speaker."""
     table = open_table(file)
-    wanted = ["FileName", *(column for column in ("Split_Set", "SpkrID") if column in table.columns)]
-    cells = table.strings([table.need(column) for column in wanted])
+    cells = table.strings([table.need(column) for column in ("FileName", "Split_Set", "SpkrID")])
     ids = [_clip(name, f"{file}: column FileName, row {row}") for row, name in enumerate(cells["FileName"], start=1)]
     checks.check_ids(ids, str(file), "FileName")
     values = []
@@ -89,8 +87,8 @@ def _read_csv(file: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, dict[
         numbers = table.column_floats(table.need(COLUMNS[target]), ids)
         checks.check_target(numbers, ids, TargetInfo(LOW, HIGH), str(file), COLUMNS[target])
         values.append(numbers.tolist())
-    columns = {column: dict(zip(ids, cells[column], strict=True)) for column in wanted[1:]}
-    return dict(zip(ids, zip(*values, strict=True), strict=True)), columns
+    labels = dict(zip(ids, zip(*values, strict=True), strict=True))
+    return labels, dict(zip(ids, cells["Split_Set"], strict=True)), dict(zip(ids, cells["SpkrID"], strict=True))
 
 
 def _read_votes(file: Path) -> dict[str, list[Vote]]:
@@ -140,7 +138,7 @@ def read_speakers(file: Path) -> dict[str, str]:
 
 def _clip(name: str, place: str) -> str:
     """The id of the clip whose file is `name`; `place` begins the sentence that refuses anything else."""
-    match = _CLIP.fullmatch(re.sub(r"\.wav$", "", name.strip(), flags=re.IGNORECASE))
+    match = _CLIP.fullmatch(name.strip())
     if match is None:
-        raise UserError(f"{place}: {checks.shown(name)} is no name of a clip.")
+        raise UserError(f"{place}: {checks.shown(name)} is no {PREFIX}_....wav")
     return match["id"]

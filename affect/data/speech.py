@@ -78,22 +78,24 @@ def check_scale(value: float, low: float, high: float, place: str) -> float:
 def read_evaluations(file: Path, pattern: re.Pattern[str], prefixes: tuple[str, ...], high: float) -> list[Evaluation]:
     """Consensus lines such as `CLIP.wav; N; A:3.4; V:4.2; D:4.0;` with the rater lines below each.
 
-    A line that names a file, or begins with one of `prefixes`, is a consensus line; its name without the suffix must
-    match `pattern`, whose group `id` occurs once in the file. The scale is 1..`high`. Rater lines, whose free text
-    may hold anything, count as votes where they show three ratings.
+    A line that begins with one of `prefixes`, or names a file, is a consensus line; its name must match `pattern`,
+    whose group `id` occurs once in the file. The scale is 1..`high`. Rater lines, whose free text may hold anything,
+    count as votes where they show three ratings.
     """
     found: list[Evaluation] = []
     first: dict[str, int] = {}
     for number, line in read_lines(file):
         place = f"{file}: line {number}"
         name, *fields = (part.strip() for part in line.split(";"))
-        if name.lower().endswith((".wav", ".avi")) or line.startswith(prefixes):
+        if line.startswith(prefixes) or name.lower().endswith((".wav", ".avi")) or pattern.search(line):
             evaluation = _evaluation(name, fields, pattern, high, place)
             clip = evaluation.name["id"]
             if clip in first:
                 raise UserError(f"{place}: {shown(name)} was rated in line {first[clip]} already.")
             first[clip] = number
             found.append(evaluation)
+        elif not fields:
+            raise UserError(f"{place}: {shown(line)} is neither a clip's line nor a rater's.")
         elif found and (vote := parse_vote(line)):
             found[-1].votes.append(vote)
     if not found:
@@ -102,9 +104,9 @@ def read_evaluations(file: Path, pattern: re.Pattern[str], prefixes: tuple[str, 
 
 
 def _evaluation(name: str, fields: Sequence[str], pattern: re.Pattern[str], high: float, place: str) -> Evaluation:
-    match = pattern.fullmatch(re.sub(r"\.(wav|avi)$", "", name, flags=re.IGNORECASE))
+    match = pattern.fullmatch(name)
     if match is None:
-        raise UserError(f"{place}: {shown(name)} is no name of a clip.")
+        raise UserError(f"{place}: {shown(name)} is no name of a clip's file.")
     # A line that was cut short may still show a number, but no longer the semicolon after it.
     if len(fields) < 2 or fields[-1] or not re.fullmatch("[A-Z]", fields[0]):
         raise UserError(f"{place}: the line of {shown(name)} is not of the form NAME; LETTER; A:...; V:...; D:...;")
