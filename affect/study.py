@@ -268,6 +268,8 @@ class CorpusFacts:
     findings: tuple[str, ...] = ()
     pool: int = 0
     """Training inputs: rows of the training partition, labelled or not, and unlabelled rows. 0: not counted."""
+    features: str = ""
+    """Name of the feature set of the default view; empty where that was not recorded."""
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ class Corpus:
             rows=rows,
             findings=(*(f.sentence for f in self.manifest.findings if f.protocol == protocol), *self.manifest.notes),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
+            features=self.manifest.views[view].features,
         )
 
 
