@@ -236,7 +236,7 @@ def _known(folder: Path, infos: Mapping[str, SetInfo], overwrite: bool) -> Featu
         if known.sets != infos:
             raise UserError(
                 f"{folder}: holds {_named(known.sets)}, which must not be mixed with {_named(infos)}; "
-                "use another folder, or --overwrite."
+                "remove that folder or use another."
             )
         return known
     elif folder.is_dir() and any(not path.name.startswith(TEMPORARY) for path in folder.iterdir()):

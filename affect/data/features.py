@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affect.data import checks
 from affect.data.audio import LICENCE, SETS, STEPS
+from affect.data.checks import shown
 from affect.data.extraction import FEATURES, FeatureFolder, extract_folder, find_wavs, open_features, serial
 from affect.data.precomputed import open_precomputed
 from affect.data.sources import Source
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio",
         nargs="?",
         type=Path,
-        const=Path(),
+        const=True,
         metavar="FOLDER",
         help="extract the features from the corpus' own recordings, or those below FOLDER, into OUT-features",
     )
@@ -98,32 +98,29 @@ def attach(samples: pd.DataFrame, args: argparse.Namespace, wavs: Callable[[], M
         views, notes = _extracted(samples["id"].tolist(), args, wavs)
     else:
         views, notes = _given(args)
-    owners = {view: _owners(parts) for view, parts in views.items()}
-    has = samples["id"].map(lambda clip: all(clip in owner for owner in owners.values())).to_numpy(bool)
+    # Every path brings the same views, so all views have the same clips.
+    owner = _owners(next(iter(views.values())))
+    has = samples["id"].isin(list(owner))
+    _refuse_strangers(", ".join(map(str, args.features or ["--audio"])), samples["id"], owner, has.any())
     kept = samples[has].reset_index(drop=True)
-    place = ", ".join(map(str, args.features or [args.audio]))
-    if kept.empty:
-        there = next((checks.shown(clip) for parts in views.values() for clip in parts[0].ids), "nothing")
-        asked = next((f", such as {checks.shown(clip)}," for clip in samples["id"]), "")
-        raise UserError(f"{place}: none of the {len(samples)} clips of the corpus{asked} is there, but {there}.")
-    if len(kept) < len(samples):
-        first = checks.shown(samples["id"][~has].iloc[0])
-        dropped = len(samples) - len(kept)
-        notes = (*notes, f"{dropped:,} of {len(samples):,} clips have no features and were left out, such as {first}.")
+    ids = kept["id"].tolist()
+    said = [*notes, *_left_out(samples["id"], has, owner)]
     found = {}
     for view, parts in views.items():
-        lengths = ""
-        if parts[0].steps is not None:
-            lengths = f"{view}_steps"
-            steps = np.array([parts[owners[view][clip]].steps[clip] for clip in kept["id"]])  # type: ignore[index]
-            kept[lengths] = np.minimum(steps, STEPS).astype(np.float64)
-            if (cut := int((steps > STEPS).sum())) > 0:
-                notes = (
-                    *notes,
-                    f"View {view}: {cut:,} of {len(kept):,} clips are longer than {STEPS} frames, and cut.",
-                )
-        found[view] = _view(parts, owners[view], kept["id"].tolist(), lengths)
-    return Attached(kept, found, notes)
+        steps = _steps(parts, owner, ids)
+        if steps is not None:
+            kept[f"{view}_steps"] = np.minimum(steps, STEPS).astype(np.float64)
+            if cut := int((steps > STEPS).sum()):
+                said.append(f"View {view}: {cut:,} of {len(ids):,} clips are longer than {STEPS} frames, and cut.")
+        found[view] = ViewSource(
+            (len(ids), *parts[0].shape),
+            partial(_blocks, parts, owner, ids),
+            parts[0].features,
+            file=", ".join(str(source.path) for source in parts),
+            columns=parts[0].columns,
+            lengths="" if steps is None else f"{view}_steps",
+        )
+    return Attached(kept, found, tuple(said))
 
 
 Views = dict[str, tuple[Source, ...]]
@@ -183,7 +180,7 @@ def _opened(path: Path, args: argparse.Namespace) -> tuple[dict[str, Source], tu
 def _recordings(args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]) -> Mapping[str, Path]:
     if args.feature_set:
         raise UserError(f"--feature-set {args.feature_set}: goes with --features; what --audio extracts has a name.")
-    return wavs() if args.audio == Path() else find_wavs(args.audio)
+    return wavs() if args.audio is True else find_wavs(args.audio)
 
 
 def _extracted(
@@ -192,6 +189,7 @@ def _extracted(
     """The features of the recordings of the clips `ids`, extracted into a folder beside the corpus."""
     recordings = _recordings(args, wavs)
     wanted = {clip: recordings[clip] for clip in ids if clip in recordings}
+    _refuse_strangers("--audio", ids, recordings, bool(wanted))
     out = args.out.with_name(f"{args.out.name}-features")
     folder = extract_folder(wanted, out, chosen_sets(args), args.spread)
     print(folder.describe())
@@ -214,21 +212,30 @@ def _owners(parts: Sequence[Source]) -> dict[str, int]:
     for index, source in enumerate(parts):
         for clip in source.ids:
             if found.setdefault(clip, index) != index:
-                raise UserError(f"{source.path}: clip {checks.shown(clip)} is in {parts[found[clip]].path} as well.")
+                raise UserError(f"{source.path}: clip {shown(clip)} is in {parts[found[clip]].path} as well.")
     return found
 
 
-def _view(parts: Sequence[Source], owner: Mapping[str, int], ids: Sequence[str], lengths: str) -> ViewSource:
-    """Blocks of rows in the order `ids`, each row from the part that has it."""
-    first = parts[0]
-    return ViewSource(
-        (len(ids), *first.shape),
-        partial(_blocks, parts, owner, ids),
-        first.features,
-        file=", ".join(str(source.path) for source in parts),
-        columns=first.columns,
-        lengths=lengths,
-    )
+def _refuse_strangers(place: str, wanted: Iterable[str], there: Iterable[str], met: bool) -> None:
+    """Refuse features of other clips alone: the ids are written in another way, or the path is wrong."""
+    if not met:
+        asked, found = (next((f"{shown(clip)}, ..." for clip in ids), "none") for ids in (wanted, there))
+        raise UserError(f"{place}: has no clip of the corpus; the corpus has {asked} and there is {found}.")
+
+
+def _left_out(ids: pd.Series, has: pd.Series, owner: Mapping[str, int]) -> Iterator[str]:
+    """Sentences about clips that are on one side only."""
+    if not has.all():
+        first, count = shown(ids[~has].iloc[0]), int((~has).sum())
+        yield f"{count:,} of {len(ids):,} clips have no features and were left out, such as {first}."
+    if strange := owner.keys() - set(ids):
+        yield f"{len(strange):,} clips with features are not in the corpus, such as {shown(min(strange))}."
+
+
+def _steps(parts: Sequence[Source], owner: Mapping[str, int], ids: Sequence[str]) -> np.ndarray | None:
+    """[N] frames of the clips before they were cut; None for a view of vectors."""
+    counts = [source.steps for source in parts if source.steps is not None]
+    return np.array([counts[owner[clip]][clip] for clip in ids]) if counts else None
 
 
 def _blocks(parts: Sequence[Source], owner: Mapping[str, int], ids: Sequence[str]) -> Iterator[np.ndarray]:
