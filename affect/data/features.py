@@ -249,5 +249,6 @@ def _blocks(parts: Sequence[Source], owner: Mapping[str, int], ids: Sequence[str
             for index, rows in enumerate(gather):
                 mine = [row for row, clip in enumerate(wanted) if owner[clip] == index]
                 if mine:
-                    block[mine] = rows([wanted[row] for row in mine])
+                    with np.errstate(over="ignore"):  # The writer names what has become infinite.
+                        block[mine] = rows([wanted[row] for row in mine])
             yield block
