@@ -124,6 +124,7 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     store = Store(args.results, study.name)
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
+    store.refuse_mixture(resolved.corpus)
     if getattr(args, "search", None) is not None:
         return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
     if args.plan:

@@ -287,6 +287,8 @@ class CorpusFacts:
     """Features of each of the views."""
     classes: int = 0
     """Classes of the study's target; 0 where its targets are continuous."""
+    features: str = ""
+    """Name of the feature set of the view; empty where that was not recorded."""
 
 
 @dataclass(frozen=True)

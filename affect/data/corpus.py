@@ -179,6 +179,7 @@ class Corpus:
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
             widths=widths,
             classes=len(kinds[0].classes) if len(kinds) == 1 else 0,
+            features=" + ".join(self.info(name).features for name in view.split("+")),
         )
 
 

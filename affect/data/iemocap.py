@@ -34,7 +34,7 @@ from affect.data.writer import refuse_existing, write_corpus
 from affect.errors import UserError
 
 HELP = "USC-IEMOCAP: acted dialogues with valence, arousal and dominance on 1..5, one fold of five"
-EXAMPLE = "affect prepare iemocap --root ../IEMOCAP_full_release --fold 1 --features my/compare"
+EXAMPLE = "affect prepare iemocap --root ../IEMOCAP_full_release --fold 1 --audio"
 DETAIL = (
     "Reads Session*/dialog/EmoEvaluation/*.txt below --root. Folds are by session, so both protocols have the same "
     "speaker-independent partitions: --fold N makes session N the test part, the next one development and the other "
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> Corpus:
     """Write one fold as a corpus named `iemocap-foldN`; groups are the ten speakers."""
     name = f"iemocap-fold{args.fold}"
-    out = args.out or Path("corpora") / name
+    out = args.out = args.out or Path("corpora") / name
     refuse_existing(out, args.overwrite)
     sessions = find_sessions(args.root)
     turns = read_turns(sessions)

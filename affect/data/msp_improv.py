@@ -32,7 +32,7 @@ from affect.data.writer import refuse_existing, write_corpus
 from affect.errors import UserError
 
 HELP = "MSP-IMPROV: improvised dialogues with valence, arousal and dominance on 1..5, one fold of six"
-EXAMPLE = "affect prepare msp-improv --root ../MSP-IMPROV --fold 1 --features my/compare"
+EXAMPLE = "affect prepare msp-improv --root ../MSP-IMPROV --fold 1 --audio"
 DETAIL = (
     "Reads Evalution.txt (so spelled in the release) or Evaluation.txt in --root. Folds are by session, so both "
     "protocols have the same speaker-independent partitions: --fold N makes session N the test part, the next one "
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> Corpus:
     """Write one fold as a corpus named `msp-improv-foldN`; groups are the twelve speakers."""
     name = f"msp-improv-fold{args.fold}"
-    out = args.out or Path("corpora") / name
+    out = args.out = args.out or Path("corpora") / name
     refuse_existing(out, args.overwrite)
     file = find_file(args.root, *LABELS)
     if file is None:

@@ -21,7 +21,7 @@ from affect.data.writer import refuse_existing, write_corpus
 from affect.errors import UserError
 
 HELP = "MSP-Podcast: podcast speech with arousal, valence and dominance on 1..7, and unlabelled segments"
-EXAMPLE = "affect prepare msp-podcast --root ../MSP-PODCAST --features my/compare"
+EXAMPLE = "affect prepare msp-podcast --root ../MSP-PODCAST --audio"
 DETAIL = (
     "Reads labels_consensus.csv (or labels_concensus.csv), or Labels.txt with Partitions.txt and Speaker_ids.txt, in "
     "--root or its folder Labels. Clips of test sets other than --test are left out. Segments that have features or "

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from affect.data import emobank, iemocap, msp_improv, msp_podcast, qcc, table, twin
+from affect.data import emobank, iemocap, msp_improv, msp_podcast, qcc, table, twin, wav
 from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, Count, open_corpus
+from affect.data.extraction import FeatureFolder, Spread, serial
 from affect.data.manifest import MANIFEST
 from affect.errors import UserError
 from affect.study import CorpusFacts
@@ -22,13 +23,15 @@ READERS: dict[str, ModuleType] = {
     "iemocap": iemocap,
     "msp-improv": msp_improv,
     "twin": twin,
+    "wav": wav,
 }
-"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus`."""
+"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus` (or the features of one)."""
 CORPORA = Path("corpora")
 
 
-def add_prepare_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command `prepare` to argparse's subparsers; its `action(args)` writes a corpus and returns 0."""
+def add_prepare_parser(subparsers: Any, spread: Spread = serial) -> argparse.ArgumentParser:
+    """Add the command `prepare` to argparse's subparsers; its `action(args)` writes a corpus and returns 0. Readers that
+    have much to do spread it by `spread`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "prepare",
         help="turn data into a corpus folder",
@@ -42,8 +45,8 @@ def add_prepare_parser(subparsers: Any) -> argparse.ArgumentParser:
             name, help=module.HELP, description=f"{module.HELP}. {module.DETAIL}", epilog=f"example: {module.EXAMPLE}"
         )
         module.add_arguments(reader)
-        reader.add_argument("--overwrite", action="store_true", help="replace the corpus in that folder")
-        reader.set_defaults(action=run_prepare)
+        reader.add_argument("--overwrite", action="store_true", help="replace what is in that folder")
+        reader.set_defaults(action=run_prepare, spread=spread)
     return parser
 
 
@@ -61,7 +64,8 @@ def add_corpora_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run_prepare(args: argparse.Namespace) -> int:
-    print(describe(READERS[args.reader].prepare(args)))
+    made = READERS[args.reader].prepare(args)
+    print(made.describe() if isinstance(made, FeatureFolder) else describe(made))
     return 0
 
 

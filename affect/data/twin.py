@@ -59,6 +59,7 @@ SIZES = {
 NAMES = {"podcast-twin": "full", "podcast-twin-demo": "demo"}
 """Name of the corpus → scale."""
 VIEW = "hld"
+FEATURES = "synthetic functionals of low-level descriptors"
 FINGERPRINTS = {
     "podcast-twin": "53c001fe84b916d67d3ad0376d388f9affc26d3e39a43bb02a7a08238d335f5d",
     "podcast-twin-demo": "a00df419de638ac3c19c543b9deacf9384e59d76041d0fe63839feeee8d39afd",
@@ -127,6 +128,7 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = ()) -> CorpusF
         has_text=False,
         rows=rows,
         pool=rows["train"] + rows["unlabelled"],
+        features=FEATURES,
     )
 
 
@@ -177,7 +179,7 @@ def make_twin(name: str, folder: Path, seed: int = 0, overwrite: bool = False) -
             VIEW: ViewSource(
                 (len(samples), size.columns),
                 lambda: _features(factors, size.columns, seed),
-                features="synthetic functionals of low-level descriptors",
+                features=FEATURES,
             )
         },
         fingerprint=FINGERPRINTS[name] if seed == 0 else "",

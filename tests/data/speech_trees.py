@@ -44,7 +44,7 @@ def run(module: ModuleType, root: Path, features: Path, out: Path, *options: str
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     parser.add_argument("--overwrite", action="store_true")
-    words = ["--root", str(root), "--features", str(features), "--out", str(out), *options]
+    words = ["--root", str(root), "--features", str(features), "--feature-set", "rows", "--out", str(out), *options]
     return module.prepare(parser.parse_args(words))
 
 

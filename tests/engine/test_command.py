@@ -143,6 +143,24 @@ def test_damaged_views(
     assert sentence in mistaken("--corpus", str(other))
 
 
+def test_corpora_of_two_feature_sets(
+    run: Run, mistaken: Callable[..., str], corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+    for name, features in {"one": "openSMILE 2.3", "two": "openSMILE 3.0"}.items():
+        folders.append(str(tmp_path / "corpora" / name))
+        shutil.copytree(corpus.folder, folders[-1])
+        file = Path(folders[-1], "manifest.json")
+        manifest = {**json.loads(file.read_text()), "name": name, "synthetic": False}
+        manifest["views"]["main"]["features"] = features
+        file.write_text(json.dumps(manifest))
+    assert run("--corpus", folders[0], "--systems", "other", "--seeds", "1") == 0
+    capsys.readouterr()
+    sentence = "--corpus two: its view main holds openSMILE 3.0, but that of one, with which"
+    assert sentence in mistaken("--corpus", folders[1], "--systems", "other")
+    assert sentence in mistaken("--corpus", folders[1], "--plan")
+
+
 def test_results_that_are_not_this_studys(mistaken: Callable[..., str], tmp_path: Path) -> None:
     with Store("results", "other").locked():
         pass

@@ -189,6 +189,33 @@ def test_files_older_than_a_column_have_nulls_there(fitted: tuple[Pack, PackResu
     }
 
 
+def test_feature_sets_do_not_meet_in_one_study(resolve: Resolve, results: Results) -> None:
+    here = replace(resolve(Row("toy")).corpus, synthetic=False, name="here", view="hld", width=6, features="IS13")
+    store = Store(results.uri, "trial_study")
+    with store.locked():
+        store.save_request(replace(resolve(Row("toy")), corpus=here))
+    store = Store(results.uri, "trial_study")
+    there = replace(here, name="there", features="ComParE_2016")
+    with pytest.raises(UserError, match=r"--corpus there: its view hld holds ComParE_2016, but that of here, .* IS13;"):
+        store.refuse_mixture(there)
+    for alike in ({"features": "IS13"}, {"width": 7}, {"view": "lld"}, {"synthetic": True}, {"name": "here"}):
+        store.refuse_mixture(replace(there, **alike))
+
+
+def test_requests_of_older_versions_mix_with_anything(resolve: Resolve, tmp_path: Path) -> None:
+    resolved = resolve(Row("toy"))
+    old = replace(resolved, corpus=replace(resolved.corpus, synthetic=False))
+    store = Store(str(tmp_path), "trial_study")
+    with store.locked():
+        store.save_request(old)
+    file = tmp_path / "trial_study" / "requests" / "tiny.json"
+    content = json.loads(file.read_text())
+    del content["corpus"]["features"]
+    file.write_text(json.dumps(content))
+    assert store.load_request("tiny").corpus.features == ""
+    store.refuse_mixture(replace(old.corpus, name="new"))
+
+
 def test_requests_come_back_as_they_were(resolve: Resolve, results: Results) -> None:
     resolved = resolve(Row("toy", ({"alpha": 0.5}, {"fault": "none", "width": 3})), Row("other", floor=True))
     assert requests.from_json(Resolved, requests.to_json(resolved)) == resolved
