@@ -8,13 +8,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from affect.data import emobank, qcc, table, twin
+from affect.data import deap, emobank, qcc, seed, table, twin
 from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, Count, open_corpus
 from affect.data.manifest import MANIFEST
 from affect.errors import UserError
 from affect.study import CorpusFacts
 
-READERS: dict[str, ModuleType] = {"table": table, "qcc": qcc, "emobank": emobank, "twin": twin}
+READERS: dict[str, ModuleType] = {
+    "table": table,
+    "qcc": qcc,
+    "emobank": emobank,
+    "seed": seed,
+    "deap": deap,
+    "twin": twin,
+}
 """Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus`."""
 CORPORA = Path("corpora")
 
