@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from affect.data import mat5
 from affect.errors import UserError
 
 BOMB_BYTES, BOMB_RATIO = 256 << 20, 100
 """Arrays of more bytes than this, and more than this times the bytes of their file, are a bomb."""
-OPERATIONS, TUPLES = 1_000_000, 20_000
+OPERATIONS, TUPLES = 500_000, 20_000
 """A pickle of more operations or tuples is refused: some tens of either make an array, and nested deep enough, tuples
 crash the interpreter."""
 
@@ -75,20 +76,17 @@ def read_npz(file: Path, names: Sequence[str] | None = None) -> dict[str, np.nda
 
 def read_mat(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Numeric arrays of a MATLAB file by name (all by default); version 7.3 needs h5py."""
-    from scipy.io import loadmat, whosmat
-
-    with _readable(file, "MATLAB file"):
-        try:
-            shapes = {name: shape for name, shape, _ in whosmat(file)}
-        except NotImplementedError:  # What scipy raises for MATLAB 7.3, which is HDF5.
+    with _readable(file, "MATLAB file"), file.open("rb") as stream:
+        if stream.read(mat5.HEADER)[124:] == b"\x00\x02IM":  # Version 7.3, which is HDF5.
             return _read_hdf5(file, names)
-        _need(names, shapes, file)
-        wanted = list(shapes) if names is None else list(names)
-        _refuse_bomb(8 * sum(math.prod(shapes[name]) for name in wanted), file.stat().st_size, file)
-        loaded = loadmat(file, variable_names=wanted)
-        found = {name: np.asarray(loaded[name]) for name in wanted}
-        _check_kinds(found, "fiub", file)
-        return found
+        known = mat5.variables(stream)
+        _need(names, known, file)
+        wanted = list(known) if names is None else names
+        for name in wanted:
+            if not known[name].numeric:
+                raise UserError(f"{file}: array {name} holds {known[name].kind}, not numbers.")
+        _refuse_bomb(sum(known[name].size for name in wanted), file.stat().st_size, file)
+        return {name: mat5.numbers(stream, known[name]) for name in wanted}
 
 
 def _read_hdf5(file: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:

@@ -230,6 +230,8 @@ EXTRACTED = Release(
 def _check_labels(labels: np.ndarray, clips: np.ndarray, place: str) -> None:
     """Labels are those of the clips [n], as -1..1 or 0..2."""
     given = labels.ravel()
+    if given.dtype.kind not in "iuf":
+        raise UserError(f"{place} holds {given.dtype}, not numbers.")
     if given.size != len(clips):
         raise UserError(f"{place} has {given.size} labels where clips {clips[0]}-{clips[-1]} have {len(clips)}.")
     due = np.array(CLIP_LABELS)[clips - 1]
