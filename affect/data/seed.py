@@ -133,6 +133,7 @@ def prepare_seed(root: Path, out: Path, subjects: Sequence[int] = NINE, overwrit
             f"Subjects {', '.join(map(str, chosen))} are taken; the paper used 9 and does not say which.",
             "Clips are split, not subjects: every subject and session lies in train, development and test.",
             release.note.format(window=window),
+            "The paper gives windows by partition; by class, they are what the clips' lengths make of its 27 files.",
         ),
         overwrite=overwrite,
     )
