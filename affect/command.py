@@ -87,6 +87,7 @@ def _parser(study: Study) -> Parser:
     group = parser.add_argument_group("what is run")
     add = group.add_argument
     add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
+    add("--view", metavar="NAME", help="which of the corpus' views; several as in eeg+eye. Default: the first")
     add("--scale", choices=names, default=names[0], help="demo answers in minutes, full is the paper's size")
     add("--label-fraction", type=float, nargs="+", default=[1.0], metavar="F", help="share of training labels kept")
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
@@ -155,7 +156,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
-    facts = facts_of(wanted, args.protocol, study.targets)
+    facts = facts_of(wanted, args.protocol, study.targets, args.view)
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     for row in rows:

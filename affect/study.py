@@ -113,7 +113,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper: rows × (partition, target)."""
+    """A table of a paper: rows × (partition, target), or for the kind `fractions` rows × label fraction."""
 
     name: str
     title: str
@@ -121,7 +121,8 @@ class Table:
     """Paper and table number."""
     partitions: tuple[str, ...] = ("development", "test")
     published: str | None = None
-    """File in reports/published with the paper's values."""
+    """File in reports/published with the paper's values; `{corpus}` in it stands for the corpus (of a twin, whose twin)."""
+    kind: str = "targets"
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,16 @@ def check_targets(wanted: Sequence[str], known: Iterable[str], place: object) ->
             raise UserError(f"{place}: unknown target {target}; the corpus has {', '.join(known)}.")
 
 
+def check_views(wanted: Sequence[str], known: Iterable[str], place: object) -> None:
+    """Every view that is `wanted` is `known` at that place, and named once."""
+    known = tuple(known)
+    for view in wanted:
+        if view not in known:
+            raise UserError(f"{place}: unknown view {view}; the corpus has {', '.join(known)}.")
+        if wanted.count(view) > 1:
+            raise UserError(f"{place}: view {view} is named twice.")
+
+
 def check_finite(block: np.ndarray, ids: Sequence[Any], file: str, view: str, columns: Sequence[str] = ()) -> None:
     """A block of a view, rows `ids`, is finite. `columns` names its columns, counted from 0 otherwise."""
     # Two infinities of either sign, or a NaN, keep the sum from being finite; a finite sum needs no second look.

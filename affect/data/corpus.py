@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from affect.data.checks import check_leak_free, check_targets
+from affect.data.checks import check_leak_free, check_targets, check_views
 from affect.data.manifest import (
     AS_PUBLISHED,
     FORMAT,
@@ -82,8 +82,7 @@ class Corpus:
 
     def info(self, name: str) -> ViewInfo:
         """What the manifest says of view `name`."""
-        if name not in self.manifest.views:
-            raise UserError(f"{self.folder}: unknown view {name}; the corpus has {', '.join(self.manifest.views)}.")
+        check_views([name], self.manifest.views, self.folder)
         return self.manifest.views[name]
 
     def view(self, name: str, protocol: str = "") -> np.memmap:
@@ -162,6 +161,7 @@ class Corpus:
         inside = {name: partition == name for name in PARTITIONS}
         rows = {name: int((row if name == "unlabelled" else row & labelled).sum()) for name, row in inside.items()}
         view = view or self.default_view(protocol)
+        check_views(view.split("+"), self.manifest.views, self.folder)
         widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
         kinds = [self.manifest.targets[target] for target in targets]
         return CorpusFacts(

@@ -102,11 +102,13 @@ def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
     )
 
 
-def facts_of(name_or_folder: str, protocol: str, targets: Sequence[str], root: Path = CORPORA) -> CorpusFacts:
+def facts_of(
+    name_or_folder: str, protocol: str, targets: Sequence[str], view: str | None = None, root: Path = CORPORA
+) -> CorpusFacts:
     """Facts of the corpus that `find_corpus` finds; of a twin that is yet to be made, without making it."""
     if is_to_be_made(name_or_folder, root):
-        return twin.twin_facts(name_or_folder, protocol, targets)
-    return find_corpus(name_or_folder, root).facts(protocol, targets)
+        return twin.twin_facts(name_or_folder, protocol, targets, view)
+    return find_corpus(name_or_folder, root).facts(protocol, targets, view)
 
 
 def is_to_be_made(name_or_folder: str, root: Path = CORPORA) -> bool:
