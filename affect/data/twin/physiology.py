@@ -146,23 +146,23 @@ def _draft(
     fractions: dict[Scale, float] = {"demo": DEMO_FRACTION, "full": 1.0}
     fraction = fractions.get(scale) or float(scale)
     layout = lay_out(fraction, population.draw(seed, "layout"))
-    factors = _factors(population, layout, seed)
+    shown = factors(population, layout, seed)
     return Draft(
         layout.samples(target),
-        {view.name: _view(population, view, factors[view.name], seed) for view in population.views},
+        {view.name: _view(population, view, shown[view.name], seed) for view in population.views},
     )
 
 
-def _view(population: Population, view: View, factors: np.ndarray, seed: int) -> ViewSource:
-    mixed = mixture(view.columns, factors.shape[1], population.draw(seed, view.name, "columns"))
+def _view(population: Population, view: View, shown: np.ndarray, seed: int) -> ViewSource:
+    mixed = mixture(view.columns, shown.shape[1], population.draw(seed, view.name, "columns"))
     return ViewSource(
-        (len(factors), view.columns.width),
-        lambda: features(factors, mixed, lambda block: population.draw(seed, view.name, "noise", block)),
+        (len(shown), view.columns.width),
+        lambda: features(shown, mixed, lambda block: population.draw(seed, view.name, "noise", block)),
         features=view.features,
     )
 
 
-def _factors(population: Population, layout: Layout, seed: int) -> dict[str, np.ndarray]:
+def factors(population: Population, layout: Layout, seed: int) -> dict[str, np.ndarray]:
     """View → its factors [N, F] on the grid."""
     draw = population.draw(seed, "rows")
     recordings = len(layout.windows)
