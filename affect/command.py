@@ -156,7 +156,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
-    facts = facts_of(wanted, args.protocol, study.targets, args.view)
+    facts = facts_of(wanted, args.protocol, study.targets, view=args.view)
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     for row in rows:

@@ -103,7 +103,7 @@ def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
 
 
 def facts_of(
-    name_or_folder: str, protocol: str, targets: Sequence[str], view: str | None = None, root: Path = CORPORA
+    name_or_folder: str, protocol: str, targets: Sequence[str], root: Path = CORPORA, view: str | None = None
 ) -> CorpusFacts:
     """Facts of the corpus that `find_corpus` finds; of a twin that is yet to be made, without making it."""
     if is_to_be_made(name_or_folder, root):
