@@ -156,6 +156,7 @@ class Corpus:
         inside = {name: partition == name for name in PARTITIONS}
         rows = {name: int((row if name == "unlabelled" else row & labelled).sum()) for name, row in inside.items()}
         view = self.default_view(protocol)
+        found = [finding for finding in self.manifest.findings if finding.protocol == protocol]
         return CorpusFacts(
             name=self.manifest.name,
             title=self.manifest.title,
@@ -167,7 +168,8 @@ class Corpus:
             width=int(np.prod(self.manifest.views[view].shape[1:], dtype=np.int64)),
             has_text="text" in self.samples.columns,
             rows=rows,
-            findings=(*(f.sentence for f in self.manifest.findings if f.protocol == protocol), *self.manifest.notes),
+            findings=(*(finding.sentence for finding in found), *self.manifest.notes),
+            kinds=tuple(finding.kind for finding in found),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
         )
 
