@@ -2,11 +2,12 @@
 
 Each view is read once, front to back, a block at a time. A row leaves a digest, which its exact copies share, and a point
 [DIRECTIONS]: its scaled columns under a Gaussian projection, so that rows which are near in every view have near points.
-Points only propose pairs; the rows themselves are compared before a pair counts, so no copy found is false.
+Points only propose pairs; the rows themselves are compared before a pair counts as near. Digests have 64 bits: among 2e10
+pairs of rows two agree by accident with probability 1e-9.
 
 Columns are measured in robust standard deviations (quartiles of a sample of rows) and clipped, so that neither constant
 columns nor outliers of 1e12 decide what is near. Columns whose middle half is one value have no scale to measure noise by:
-they count for exact copies alone.
+they count for exact copies alone, and a view that has no others (counts of words) must agree to the bit.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from affect.errors import UserError
 from affect.streams import stream
 from affect.study import CorpusFacts
 
-SAMPLE_ROWS, SAMPLE_BYTES = 4096, 256 << 20
+SAMPLE_ROWS, SAMPLE_BYTES = 4096, 128 << 20
 """Rows of a view on which columns are scaled and compared with labels: the first bound that is reached."""
 FEWEST_ROWS = 50
 """Fewer labelled training rows than this in the sample let one of many columns fit by chance."""
@@ -92,8 +92,12 @@ def permit(facts: CorpusFacts, protocol: str, allowed: Sequence[str]) -> CorpusF
     if protocol != LEAK_FREE:
         return facts
     told = list(zip(facts.kinds, facts.findings, strict=False))
-    if refused := {kind: sentence for kind, sentence in reversed(told) if kind in STOPPING and kind not in allowed}:
-        reasons = "; ".join(f"{kind}: {sentence.removesuffix('.')}" for kind, sentence in refused.items())
+    refused: dict[str, str] = {}
+    for kind, text in told:
+        if kind in STOPPING and kind not in allowed:
+            refused.setdefault(kind, text)
+    if refused:
+        reasons = "; ".join(f"{kind}: {text.removesuffix('.')}" for kind, text in refused.items())
         raise UserError(
             f"{facts.name}: what was found in this corpus stops a study under {LEAK_FREE} ({reasons}); add --allow "
             f"{' '.join(refused)} to run it all the same."
@@ -140,22 +144,15 @@ def _recurring(sketches: Sequence[Sketch], texts: np.ndarray, samples: pd.DataFr
     rows, exact, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
     hidden = np.maximum(*copies(sketches, texts, test, unlabelled))
     told = []
-    for kind, of, partner, what in (
-        ("rows_recur", rows, exact, "rows of development and test are identical to a row of an earlier partition"),
-        (
-            "rows_nearly_recur",
-            rows,
-            near,
-            "rows of development and test are those of an earlier partition but for noise",
-        ),
-        ("unlabelled_recur", test, hidden, "rows of test occur among the unlabelled ones"),
+    for kind, of, partner, where in (
+        ("rows_recur", rows, exact, "development and test occur in another partition as well, the same in every view"),
+        ("rows_nearly_recur", rows, near, "development and test occur in another partition as well, but for noise"),
+        ("unlabelled_recur", test, hidden, "test occur among the unlabelled rows as well"),
     ):
         if count := np.count_nonzero(partner >= 0):
             first = np.argmax(partner >= 0)
-            one, other = (
-                f"{shown(samples['id'].iloc[row])} of {partitions[row]}" for row in (of[first], partner[first])
-            )
-            told.append((kind, f"{count:,} of {len(of):,} {what}, such as {one} and {other}."))
+            pair = [f"{shown(samples['id'].iloc[row])} of {partitions[row]}" for row in (of[first], partner[first])]
+            told.append((kind, f"{count:,} of {len(of):,} rows of {where}, such as {' and '.join(pair)}."))
     return told
 
 
