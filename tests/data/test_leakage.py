@@ -188,6 +188,20 @@ def test_many_rows_of_one_value(make):
     assert sentence(corpus, "unlabelled_recur").startswith("30 of 60 rows")
 
 
+def test_the_true_copy_among_many_that_are_almost_one(tmp_path):
+    """A dozen recordings with thirty variants each, one of them near and the others just beyond."""
+    draw = np.random.default_rng(0)
+    recordings = draw.standard_normal((12, 20))
+    sd = spread(np.repeat(recordings, 31, axis=0))[1]
+    step = draw.choice([-1, 1], (12, 30, 20)) * NEAR * np.where(np.arange(30) == 17, 0.95, 1.1)[:, None]
+    x = np.concatenate([recordings, (recordings[:, None] + sd * step).reshape(-1, 20)])
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    found = sketch(tmp_path / "x.npy", x.astype(np.float32), np.random.default_rng(0))
+    of, among = np.arange(12), np.arange(12, len(x))
+    _, near = copies.copies([found], np.zeros(len(x), np.int64), of, among)
+    assert near.tolist() == (12 + 30 * of + 17).tolist()
+
+
 @pytest.mark.parametrize(("target", "noise"), [("arousal", 0.0), ("arousal", 0.3), ("emotion", 0.0), ("emotion", 0.25)])
 def test_a_column_that_is_the_label_plus_noise(make, target, noise):
     x, samples = rows(), table()
@@ -225,9 +239,12 @@ def test_what_only_helps_is_no_label(make):
 
 def test_labels_of_test_rows_are_not_looked_at(make):
     x, samples = rows(), table()
-    x[:, 9] = samples["arousal"].fillna(3)
-    x[: SIZES["train"], 9] = 0.5
-    assert make(x).manifest.findings == ()
+    samples.loc[60:159, ["partition", "group"]] = ["test", "another speaker"]
+    labels = samples["arousal"].fillna(3).to_numpy()
+    x[:, 9] = labels
+    x[:60, 9] += np.random.default_rng(4).standard_normal(60)
+    assert np.corrcoef(labels, x[:, 9])[0, 1] ** 2 > leakage.TELLING
+    assert make(x, samples).manifest.findings == ()
 
 
 def test_columns_that_repeat_are_told(make):
@@ -315,10 +332,14 @@ def planted(draw: st.DrawFn) -> tuple[list[np.ndarray], np.ndarray, list[tuple[i
     for _ in range(draw(st.integers(0, 4))):
         row, copy = generator.choice(count, 2, replace=False)
         noise = draw(st.sampled_from([0.0, 1e-7, 1e-6]))
+        edge = draw(st.sampled_from([0.0, 0.0, 0.9, 1.3]))
         for x in views:
-            x[copy] = x[row].astype(np.float64) * (1 + noise * generator.uniform(-1, 1, x.shape[1]))
+            sd = spread(x)[1]
+            shift = edge * NEAR * np.where(np.isfinite(sd), sd, 0) * generator.choice([-1, 1], x.shape[1])
+            x[copy] = x[row].astype(np.float64) * (1 + noise * generator.uniform(-1, 1, x.shape[1])) + shift
         pairs = [pair for pair in pairs if copy not in pair[:2]]  # overwritten
-        pairs.append((int(row), int(copy), noise == 0))
+        if edge == 0:  # On the edge, all pairs decide what is due: a copy more moves the scales.
+            pairs.append((int(row), int(copy), noise == 0))
     return views, partitions, pairs
 
 
