@@ -14,6 +14,8 @@ import pandas as pd
 from rich.console import Console
 
 from affect.data.corpus import Corpus
+from affect.data.leakage import permit
+from affect.data.manifest import STOPPING
 from affect.data.task import labelled_count
 from affect.engine import job, options
 from affect.engine.evidence import evidence
@@ -24,7 +26,7 @@ from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
-from affect.engine.work import Workplace, open_task
+from affect.engine.work import open_task, workplace
 from affect.errors import UserError
 from affect.study import CorpusFacts, Resolved, Row, SearchRecord, Study
 from affect.systems import get_system
@@ -95,6 +97,15 @@ def _parser(study: Study) -> Parser:
     add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
     add("--protocol", choices=study.protocols, default=study.protocols[0], help="whose partitions")
     add(
+        "--allow",
+        action="extend",
+        nargs="+",
+        default=[],
+        choices=STOPPING,
+        metavar="KIND",
+        help=f"findings in the corpus in spite of which leak_free is run: {', '.join(STOPPING)}",
+    )
+    add(
         "--set",
         action="extend",
         nargs="+",
@@ -156,7 +167,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
-    facts = facts_of(wanted, args.protocol, study.targets, view=args.view)
+    facts = permit(facts_of(wanted, args.protocol, study.targets, view=args.view), args.protocol, args.allow)
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     for row in rows:
@@ -245,7 +256,7 @@ def _run(
     plan(resolved, store.rows())
     executor = options.executor(args, resolved.device)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
-    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    place = workplace(resolved, corpus.folder, provenance())
     with store.locked():
         store.save_request(resolved)
         console.print(resolved.corpus.banner, highlight=False, markup=False)
@@ -275,7 +286,7 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
 
     executor = OnRay(resolved.device, args.address, allow_open=args.allow_open_cluster)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
-    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    place = workplace(resolved, corpus.folder, provenance())
     deadline = math.inf if args.max_minutes is None else time.monotonic() + 60 * args.max_minutes
     failed = False
     with store.locked(), executor.connected():

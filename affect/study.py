@@ -282,6 +282,9 @@ class CorpusFacts:
     rows: Mapping[str, int]
     """Partition → rows (unlabelled) or rows with a label for every target of the study (train, development, test)."""
     findings: tuple[str, ...] = ()
+    """Sentences: what was found in the data, then what its reader noted."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of the first so many `findings`, followed by ` (allowed)` where `--allow` named one that stops a study."""
     pool: int = 0
     """Training inputs: rows of the training partition, labelled or not, and unlabelled rows. 0: not counted."""
     widths: tuple[int, ...] = ()

@@ -164,6 +164,7 @@ class Corpus:
         check_views(view.split("+"), self.manifest.views, self.folder)
         widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
         kinds = [self.manifest.targets[target] for target in targets]
+        found = [finding for finding in self.manifest.findings if finding.protocol == protocol]
         return CorpusFacts(
             name=self.manifest.name,
             title=self.manifest.title,
@@ -175,7 +176,8 @@ class Corpus:
             width=sum(widths),
             has_text="text" in self.samples.columns,
             rows=rows,
-            findings=(*(f.sentence for f in self.manifest.findings if f.protocol == protocol), *self.manifest.notes),
+            findings=(*(finding.sentence for finding in found), *self.manifest.notes),
+            kinds=tuple(finding.kind for finding in found),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
             widths=widths,
             classes=len(kinds[0].classes) if len(kinds) == 1 else 0,

@@ -132,9 +132,9 @@ def describe(corpus: Corpus) -> str:
         lines.append(f"  target       {name} {scale}")
     lines.append(f"  groups       {manifest.groups}")
     for found in manifest.findings:
-        lines.append(
-            f"  finding      {'' if found.protocol == AS_PUBLISHED else found.protocol + ': '}{found.sentence}"
-        )
+        whose = "" if found.protocol == AS_PUBLISHED else f"{found.protocol}: "
+        leave = f" Stops a study without --allow {found.kind}." if found.stops else ""
+        lines.append(f"  finding      {whose}{found.sentence}{leave}")
     lines += [f"  note         {note}" for note in manifest.notes]
     lines += [f"  source       {manifest.source}", f"  licence      {manifest.licence}"]
     lines.append(f"  fingerprint  {manifest.fingerprint[:12]}")

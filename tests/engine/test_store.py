@@ -172,17 +172,20 @@ def test_searches_come_back_as_they_were(resolve: Resolve, results: Results) -> 
     pd.testing.assert_frame_equal(frame, history)
 
 
-def test_files_older_than_a_column_have_nulls_there(fitted: tuple[Pack, PackResult], tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["source_hash", "findings"])
+def test_files_older_than_a_column_have_nulls_there(
+    fitted: tuple[Pack, PackResult], tmp_path: Path, column: str
+) -> None:
     pack, result = fitted
     store = Store(str(tmp_path), "trial_study")
     old, new = pack.split(2)
     with store.locked():
-        for part, dropped in ((old, ["source_hash"]), (new, [])):
+        for part, dropped in ((old, [column]), (new, [])):
             ids = [t.id for t in part.trials]
             kept = [row for row in result.trials.to_pylist() if row["trial"] in ids]
             table = result.trials.from_pylist(kept, schema=result.trials.schema).drop_columns(dropped)
             store.commit(part, PackResult(table, result.curves, result.predictions))
-        rows = store.trials().groupby("trial", observed=True)["source_hash"].agg(lambda found: found.notna().all())
+        rows = store.trials().groupby("trial", observed=True)[column].agg(lambda found: found.notna().all())
     assert {trial.id: rows[trial.id] for trial in pack.trials} == {
         **{trial.id: False for trial in old.trials},
         **{trial.id: True for trial in new.trials},

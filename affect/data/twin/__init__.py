@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from affect.data import checks
+from affect.data import checks, leakage
 from affect.data.corpus import PARTITIONS, Corpus, open_corpus
 from affect.data.manifest import MANIFEST
 from affect.data.twin import physiology, speech
@@ -82,7 +82,7 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = (), view: str 
     draft = twin.draft(scale, 0)
     here = draft.samples[twin.protocols[protocol]].value_counts()
     rows = {partition: int(here.get(partition, 0)) for partition in PARTITIONS}
-    found = checks.findings(draft.samples, twin.groups, {protocol: twin.protocols[protocol]})
+    found = leakage.of_table(draft.samples, twin.protocols[protocol], twin.groups)
     view = view or next(iter(draft.views))
     checks.check_views(view.split("+"), draft.views, name)
     sources = [draft.views[each] for each in view.split("+")]
@@ -102,7 +102,8 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = (), view: str 
         features=" + ".join(source.features for source in sources),
         has_text=False,
         rows=rows,
-        findings=(*(finding.sentence for finding in found), *twin.notes),
+        findings=(*(sentence for _, sentence in found), *twin.notes),
+        kinds=tuple(kind for kind, _ in found),
         pool=rows["train"] + rows["unlabelled"],
     )
 
