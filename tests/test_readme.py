@@ -51,6 +51,9 @@ def workplace(tmp_path_factory):
     frame["split"] = np.repeat(["train", "dev", "test"], n // 3)
     frame["speaker"] = [f"s{i // 10}" for i in range(n)]
     frame.to_csv(folder / "my" / "samples.csv", index=False)
+    recordings = [file.stem for file in sorted(DATA.glob("ravdess_sample/*.wav"))]
+    shares = {"clip": recordings, "split": [("train", "dev", "test")[i % 3] for i in range(len(recordings))], "act": 4}
+    pd.DataFrame(shares).to_csv(folder / "my" / "clips.csv", index=False)
     np.save(folder / "my" / "features.npy", g.standard_normal((n, 5)).astype(np.float32))
     return folder
 
