@@ -46,7 +46,7 @@ def main() -> int:
         seconds = time.monotonic() - started
         while killed.total() < args.kills:
             studies += 1
-            _live(corpus, folder / f"study-{studies}", undisturbed, rng, seconds, killed)
+            _live(corpus, folder / f"study-{studies}", undisturbed, rng, seconds, killed, args.kills)
     total = ", ".join(f"{count} {kind}s" for kind, count in sorted(killed.items()))
     print(f"{killed.total()} kills ({total}) over {studies} studies: nothing lost, nothing doubled, reports identical.")
     return 0
@@ -73,14 +73,16 @@ def _run(corpus: Corpus, work: Path) -> Path:
 
 
 def _live(
-    corpus: Corpus, work: Path, undisturbed: Path, rng: random.Random, seconds: float, killed: Counter[str]
+    corpus: Corpus, work: Path, undisturbed: Path, rng: random.Random, seconds: float, killed: Counter[str], most: int
 ) -> None:
-    """One study from its first start to its end, with kills in between."""
+    """One study from its first start to its end, with kills in between as long as fewer than `most` are done."""
     before: dict[str, bytes] = {}
     packs = len(_packs(undisturbed))
     while True:
         process = _start(corpus, work)
         try:
+            if killed.total() == most:
+                process.wait(PATIENCE)
             at_work = rng.random() < 0.5
             least = rng.randint(len(before), packs - 1) + 1 if at_work and len(before) < packs else 0
             _wait(process, work, least, rng.uniform(0, 1.0) * (1.0 if least else seconds))
