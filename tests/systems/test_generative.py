@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -141,6 +142,24 @@ def _fit(name, members, present=0.0, **settings):
 def _exact(predictions, fits):
     """What must be equal: predictions, curves and, by way of the last loss, everything that led to them."""
     return [(p.tolist(), fit.curves, fit.learned) for p, fit in zip(predictions, fits, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["SDGM+", "SiMVAE", "SMVAE"])
+def test_a_fit_fills_in_what_its_inputs_lack(name):
+    """The mean of q(x_m | x_o) is nearer to a view that was hidden than its training mean is; what is there stays."""
+    settings = {"epochs": 40, "learning_rate": 3e-3, "hidden": "20-15"}
+    _, (fit,) = _fit(name, [(0, {})], 0.4, **settings)
+    if name == "SMVAE":
+        assert fit.impute is None
+        return
+    train = class_data(0, missing=0.4).train
+    lacking = train.present[:, -1] == 0
+    whole, filled = replace(train, present=None), fit.impute(train)
+    np.testing.assert_array_equal(filled[~lacking], whole.numpy()[~lacking])
+    np.testing.assert_array_equal(filled[:, :5], whole.numpy()[:, :5])
+    truth = whole.numpy()[lacking, 5:]
+    assert np.linalg.norm(truth - filled[lacking, 5:]) < 0.95 * np.linalg.norm(truth)
+    np.testing.assert_array_equal(fit.impute(whole), whole.numpy())
 
 
 @pytest.mark.parametrize("name", NAMES)
