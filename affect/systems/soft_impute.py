@@ -1,0 +1,185 @@
+"""Missing views filled in by a matrix of low rank: softImpute-ALS (Hastie, Mazumder, Lee & Zadeh 2015, Matrix Completion
+and Low-Rank SVD via Fast Alternating Least Squares, algorithm 3.1).
+
+Over matrices M of rank at most r, with Ω the observed cells of X:
+
+    ½ ‖P_Ω(X - M)‖²_F + λ ‖M‖_*    =    min over A Bᵀ = M of  ½ ‖P_Ω(X - A Bᵀ)‖²_F + λ/2 (‖A‖²_F + ‖B‖²_F)
+
+The columns are expected with mean zero, so that zeros, the floor of every imputation, are the columns' means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.data.task import FitData, Inputs
+from affect.errors import UserError
+from affect.streams import stream
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+PATH = 20
+"""λ falls geometrically in so many steps..."""
+LOWEST = 0.01
+"""...from the smallest λ whose solution is zero to this share of it."""
+HELD_OUT = 0.1
+"""Share of the whole rows of which a view is hidden to choose λ."""
+SPARE = 5
+"""The rank bound lies this far above the rank found at the last λ, so that the rank can grow along the path."""
+MOST_RANK = 100
+ITERATIONS = 100
+TOLERANCE = 1e-5
+"""‖ΔM‖² / ‖M‖² at which iterations end. This and the number of iterations are the defaults of the authors' package."""
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """M = U diag(d) Vᵀ."""
+
+    u: Floats
+    """[n, r] with orthonormal columns."""
+    d: Floats
+    """[r] ≥ 0, falling."""
+    v: Floats
+    """[D, r] with orthonormal columns."""
+
+    @property
+    def matrix(self) -> Floats:
+        """M [n, D]."""
+        return (self.u * self.d) @ self.v.T
+
+    @property
+    def rank(self) -> int:
+        return int(np.count_nonzero(self.d))
+
+
+def soft_impute(
+    x: Floats,
+    observed: Mask,
+    shrinkage: float,
+    rank: int,
+    start: LowRank | None = None,
+    tolerance: float = TOLERANCE,
+    iterations: int = ITERATIONS,
+) -> LowRank:
+    """The M of rank at most `rank` that minimises the objective for λ = `shrinkage`; x and `observed` are [n, D].
+
+    Each half-step fills the missing cells with the last M and solves a ridge regression for one factor. The solution is
+    the convex problem's where its rank is below `rank`.
+    """
+    found = _begun(x.shape, min(rank, *x.shape), shrinkage or 1.0, start)
+    for _ in range(iterations):
+        before = found
+        v, d, u = _refit(filled(x, observed, found), found.u, found.d, shrinkage)
+        found = LowRank(u, d, v)
+        u, d, v = _refit(filled(x, observed, found).T, found.v, found.d, shrinkage)
+        found = LowRank(u, d, v)
+        if _squared_distance(found, before) <= tolerance * np.sum(before.d**2):
+            break
+    # The algorithm's last step, which makes small values exactly zero.
+    u, d, rotation = np.linalg.svd(filled(x, observed, found) @ found.v, full_matrices=False)
+    return LowRank(u, np.maximum(d - shrinkage, 0), found.v @ rotation.T)
+
+
+def filled(x: Floats, observed: Mask, found: LowRank) -> Floats:
+    """x [n, D] where observed, M elsewhere."""
+    return np.where(observed, x, found.matrix)
+
+
+def objective(x: Floats, observed: Mask, shrinkage: float, found: LowRank) -> float:
+    """½ ‖P_Ω(X - M)‖² + λ ‖M‖_*."""
+    residual = np.where(observed, x - found.matrix, 0)
+    return float(np.sum(residual**2) / 2 + shrinkage * found.d.sum())
+
+
+def hidden_views(present: Mask, g: np.random.Generator) -> Mask:
+    """Cells [n, V] to hide for the choice of λ: of `HELD_OUT` of the whole rows one view each, drawn from the views as
+    often as they are missing elsewhere. Hiding single cells would ask for less than is asked of the imputation."""
+    whole = np.flatnonzero(present.all(axis=1))
+    lacking = (~present).sum(axis=0)
+    if not lacking.any():
+        raise UserError("No row lacks a view, so there is nothing to impute.")
+    if len(whole) < 2:
+        raise UserError(
+            f"Imputation learns from rows that have every view, of which there must be 2; there are {len(whole)}."
+        )
+    rows = g.permutation(whole)[: max(1, round(HELD_OUT * len(whole)))]
+    hidden = np.zeros_like(present)
+    hidden[rows, g.choice(present.shape[1], len(rows), p=lacking / lacking.sum())] = True
+    return hidden
+
+
+def shrinkage_path(x: Floats, observed: Mask, held_out: Mask) -> list[tuple[float, int, float]]:
+    """(λ, rank of its solution, mean squared error on the cells `held_out` [n, D] of the observed ones) for falling λ,
+    each begun from the last solution. The first solution is zero. Ends once the error has risen twice in a row."""
+    seen = observed & ~held_out
+    largest = float(np.linalg.norm(np.where(seen, x, 0), 2))
+    path: list[tuple[float, int, float]] = []
+    found: LowRank | None = None
+    for shrinkage in largest * np.geomspace(1, LOWEST, PATH):
+        found = soft_impute(x, seen, shrinkage, min(MOST_RANK, (found.rank if found else 0) + SPARE), found)
+        error = float(np.mean(np.square(x - found.matrix)[held_out]))
+        path.append((float(shrinkage), found.rank, error))
+        if len(path) > 2 and path[-1][2] > path[-2][2] > path[-3][2]:
+            break
+    return path
+
+
+def fill_views(x: Floats, present: Mask, widths: Sequence[int], g: np.random.Generator) -> Floats:
+    """x [n, D], views of `widths` side by side, with the views that a row lacks (`present` [n, V]) replaced. λ and with
+    it the rank are those of `shrinkage_path` with the smallest error on hidden views."""
+    observed = np.repeat(present, widths, axis=1)
+    path = shrinkage_path(x, observed, np.repeat(hidden_views(present, g), widths, axis=1))
+    best = int(np.argmin([error for _, _, error in path]))
+    found: LowRank | None = None
+    for shrinkage, rank, _ in path[: best + 1]:
+        found = soft_impute(x, observed, shrinkage, min(MOST_RANK, rank + SPARE), found)
+    assert found is not None
+    return filled(x, observed, found)
+
+
+def imputed(data: FitData, seed: int) -> FitData:
+    """`data` whose training rows have every view: `fill_views` without any target. The development rows are left as they
+    are, for the paper's are whole."""
+    train = data.train
+    if train.present is None or train.present.all():
+        return replace(data, train=replace(train, present=None))
+    x = fill_views(train.numpy().astype(np.float64), train.present, train.widths, stream(seed, "hidden_views"))
+    arrays = tuple(np.split(x.astype(np.float32), np.cumsum(train.widths)[:-1], axis=1))
+    whole = Inputs(arrays, np.arange(len(x)), np.zeros(train.width), np.ones(train.width), train.text)
+    return replace(data, train=whole)
+
+
+def _refit(whole: Floats, side: Floats, d: Floats, shrinkage: float) -> tuple[Floats, Floats, Floats]:
+    """The other factor [D, r], values [r] and this factor [n, r], rotated, of the ridge regression of `whole` [n, D] on
+    the factor `side` [n, r] of values d."""
+    total = d + shrinkage
+    shares = np.divide(d, total, out=np.zeros_like(d), where=total > 0)
+    other, values, rotation = np.linalg.svd((whole.T @ side) * shares, full_matrices=False)
+    return other, values, side @ rotation.T
+
+
+def _begun(shape: tuple[int, ...], rank: int, scale: float, start: LowRank | None) -> LowRank:
+    """The M of `start`, or zero, with `rank` columns: those added to U are random, those to V zero, so that M is the same,
+    and their values are `scale`, so that they can grow."""
+    known = LowRank(np.zeros((shape[0], 0)), np.zeros(0), np.zeros((shape[1], 0))) if start is None else start
+    kept = min(rank, known.rank)
+    added = rank - kept
+    random = np.random.default_rng(0).standard_normal((shape[0], added))
+    u, _ = np.linalg.qr(np.concatenate([known.u[:, :kept], random], axis=1))
+    # QR may turn the sign of what was orthonormal already.
+    u[:, :kept] = known.u[:, :kept]
+    d = np.concatenate([known.d[:kept], np.full(added, scale)])
+    return LowRank(u, d, np.concatenate([known.v[:, :kept], np.zeros((shape[1], added))], axis=1))
+
+
+def _squared_distance(a: LowRank, b: LowRank) -> float:
+    """‖M_a - M_b‖²_F without either matrix."""
+    product = (a.u.T @ b.u) * ((a.d[:, None] * b.d) * (a.v.T @ b.v))
+    weights = [np.sum(m.d**2 * np.sum(m.v**2, axis=0)) for m in (a, b)]
+    return float(sum(weights) - 2 * product.sum())
