@@ -28,7 +28,7 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import open_task, workplace
 from affect.errors import UserError
-from affect.study import CorpusFacts, Resolved, Row, SearchRecord, Study
+from affect.study import ALL_VIEWS, CorpusFacts, Resolved, Row, SearchRecord, Study
 from affect.systems import get_system
 
 if TYPE_CHECKING:
@@ -89,9 +89,19 @@ def _parser(study: Study) -> Parser:
     group = parser.add_argument_group("what is run")
     add = group.add_argument
     add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
-    add("--view", metavar="NAME", help="which of the corpus' views; several as in eeg+eye. Default: the first")
+    usual = "all of them" if study.view == ALL_VIEWS else study.view or "the first"
+    add("--view", metavar="NAME", help=f"which of the corpus' views; several as in eeg+eye, or all. Default: {usual}")
     add("--scale", choices=names, default=names[0], help="demo answers in minutes, full is the paper's size")
-    add("--label-fraction", type=float, nargs="+", default=[1.0], metavar="F", help="share of training labels kept")
+    fractions = study.label_fractions
+    shown = " ".join(f"{fraction:g}" for fraction in fractions)
+    add(
+        "--label-fraction",
+        type=float,
+        nargs="+",
+        default=list(fractions),
+        metavar="F",
+        help=f"share of training labels kept; default: {shown}",
+    )
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
     add("--systems", nargs="+", metavar="NAME", help="some of the study's systems only")
     add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
@@ -167,7 +177,13 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
-    facts = permit(facts_of(wanted, args.protocol, study.targets, view=args.view), args.protocol, args.allow)
+    found = facts_of(wanted, args.protocol, study.targets, view=args.view or study.view)
+    facts = permit(found, args.protocol, args.allow)
+    if not study.targets and len(facts.targets) > 1:
+        raise UserError(f"{facts.name}: this study is about one target, and there are {', '.join(facts.targets)}.")
+    study = study.on(facts)
+    if getattr(args, "search", None) is None:
+        declared = study.scales[args.scale].rows
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     for row in rows:

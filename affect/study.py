@@ -19,6 +19,9 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 Settings = Mapping[str, Any]
 """Hyperparameter name → value."""
 
+ALL_VIEWS = "all"
+"""Stands for the names of all views that a protocol may use, joined by `+`."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,22 +37,28 @@ class Row:
     factors: Mapping[str, float | int | str] = field(default_factory=dict)
     """What sets this row apart from others of the same system in a grid (`{"λ": 0.1}`); figures have them as axes."""
     label: str = ""
-    """The row's name where neither the system's nor its factors tell it."""
+    """What tables call it, before its factors, where that is not the system's name."""
     only: int | None = None
     """The one view that it sees of those that the study works on, counted from 0; all of them by default."""
+    per_view: bool = False
+    """Stands for one row per view of those that the study works on, each of which sees that one alone."""
     transductive: bool = False
     """The unlabelled rows that it fits on are those of the test part, instead of the training part's."""
     missing: float = 0.0
     """Share of training rows that lack the last view."""
 
     @property
+    def competes(self) -> bool:
+        """Whether it is one of a table's own rows, neither a floor nor a point of a grid."""
+        return not self.floor and not self.factors
+
+    @property
     def name(self) -> str:
         """What tables call it: distinct within a study."""
-        if self.label or not self.factors:
-            return self.label or self.system
-        return f"{self.system}, " + ", ".join(
+        factors = (
             f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}" for name, value in self.factors.items()
         )
+        return ", ".join((self.label or self.system, *factors))
 
 
 def grid(
@@ -109,6 +118,8 @@ class Mark:
 
     symbol: str
     baseline: str
+    worse: bool = False
+    """Set beside cells that are significantly worse instead: `baseline` is the row that a paper proposes."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ class Study:
     title: str
     paper: str
     targets: tuple[str, ...]
+    """None stands for the one target that the corpus has."""
     metric: str
     scales: Mapping[str, Scale]
     marks: tuple[Mark, ...]
@@ -188,10 +200,32 @@ class Study:
     searches: tuple[Search, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader of the numbers must know of the method: sentences printed under "What was run"."""
+    view: str | None = None
+    """The view, or views joined by `+`, that it works on where none is named: the corpus' first, or `ALL_VIEWS`."""
+    view_names: Mapping[str, str] = field(default_factory=dict)
+    """View → what the paper's tables call it, where that is another name."""
+    label_fractions: tuple[float, ...] = (1.0,)
+    """Shares of the training labels that it is run with where none are named."""
 
     @property
     def baselines(self) -> tuple[str, ...]:
         return tuple(mark.baseline for mark in self.marks)
+
+    def on(self, corpus: CorpusFacts) -> Study:
+        """This study with what it leaves to the corpus: its targets, and rows per view."""
+        names = [self.view_names.get(view, view) for view in corpus.view.split("+")]
+
+        def fixed(row: Row) -> list[Row]:
+            if not row.per_view:
+                return [row]
+            label = row.label or row.system
+            return [replace(row, per_view=False, only=v, label=f"{label} ({name})") for v, name in enumerate(names)]
+
+        scales = {
+            name: replace(scale, rows=tuple(each for row in scale.rows for each in fixed(row)))
+            for name, scale in self.scales.items()
+        }
+        return replace(self, targets=self.targets or corpus.targets, scales=scales)
 
 
 @dataclass(frozen=True)
@@ -293,6 +327,8 @@ class CorpusFacts:
     """Classes of the study's target; 0 where its targets are continuous."""
     features: str = ""
     """Name of the feature set of the view; empty where that was not recorded."""
+    targets: tuple[str, ...] = ()
+    """Those of the study or, where it names none, all that the corpus has."""
 
 
 @dataclass(frozen=True)
@@ -327,8 +363,8 @@ class Resolved:
 
     def family(self, baseline: str) -> tuple[str, ...]:
         """The rows whose comparisons with `baseline`, on every target, are one family: all that the study declares
-        at this scale, floors aside, run or not. To run fewer must not make a mark cheaper."""
-        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if not row.floor)
+        at this scale, floors and grids aside, run or not. To run fewer must not make a mark cheaper."""
+        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if row.competes)
         return tuple(name for name in dict.fromkeys(declared) if name != baseline)
 
 

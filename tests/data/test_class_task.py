@@ -12,9 +12,10 @@ import torch
 
 from affect.data.corpus import Corpus, TargetInfo, class_target
 from affect.data.task import Task
+from affect.data.twin import twin_facts
 from affect.data.writer import array_view
 from affect.errors import UserError
-from affect.study import TaskSpec
+from affect.study import ALL_VIEWS, TaskSpec
 from affect.systems.stack import Layout
 from affect.systems.training import Network, Trainer, Update, facts_of
 
@@ -164,3 +165,14 @@ def test_packs_give_each_replicate_its_own_missing_rows(corpus):
         assert torch.equal(together.present[k], alone.present[0])
         assert not alone.x[0][alone.present[0][:, 1] == 0, 4:].any()
         assert alone.x[0][:, :4].all()
+
+
+def test_facts_name_all_views_and_targets_where_none_is_asked_for(corpus, made):
+    facts = corpus.facts("as_published", view=ALL_VIEWS)
+    assert (facts.view, facts.widths, facts.targets, facts.classes) == ("eeg+eye", (4, 2), ("emotion", "valence"), 0)
+    alone = corpus.facts("as_published", ("emotion",))
+    assert (alone.view, alone.targets, alone.classes) == ("eeg", ("emotion",), 3)
+    twin = made("deap-twin-demo")
+    facts = twin_facts("deap-twin-demo", "as_published", view=ALL_VIEWS)
+    assert facts == twin.facts("as_published", view=ALL_VIEWS)
+    assert (facts.view, facts.targets, facts.classes) == ("eeg+peripheral", ("quadrant",), 4)
