@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.table import Table
 
 from affect.command import COMPLETE, Parser, guarded, stdout
 from affect.errors import UserError
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 EPILOG = """\
 examples:
@@ -43,7 +47,7 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_prepare_parser(commands)
+    add_prepare_parser(commands, _spread)
     add_corpora_parser(commands)
     report = commands.add_parser(
         "report", help="rebuild a report from stored results", description="Rebuild a report; nothing is trained."
@@ -60,6 +64,13 @@ def _parser() -> Parser:
     _add_submit(commands)
     _add_results(commands)
     return parser
+
+
+def _spread(work: Callable[[A], B], items: Sequence[A], what: str) -> Iterator[B]:
+    """`affect.data.extraction.Spread` on Ray, imported once there is work."""
+    from affect.engine.spread import on_ray
+
+    return on_ray(work, items, what, stdout())
 
 
 def _add_submit(commands: argparse._SubParsersAction[Parser]) -> None:

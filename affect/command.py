@@ -14,6 +14,8 @@ import pandas as pd
 from rich.console import Console
 
 from affect.data.corpus import Corpus
+from affect.data.leakage import permit
+from affect.data.manifest import STOPPING
 from affect.data.task import labelled_count
 from affect.engine import job, options
 from affect.engine.evidence import evidence
@@ -24,7 +26,7 @@ from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
-from affect.engine.work import Workplace, open_task
+from affect.engine.work import open_task, workplace
 from affect.errors import UserError
 from affect.study import CorpusFacts, Resolved, Row, SearchRecord, Study
 from affect.systems import get_system
@@ -87,12 +89,22 @@ def _parser(study: Study) -> Parser:
     group = parser.add_argument_group("what is run")
     add = group.add_argument
     add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
+    add("--view", metavar="NAME", help="which of the corpus' views; several as in eeg+eye. Default: the first")
     add("--scale", choices=names, default=names[0], help="demo answers in minutes, full is the paper's size")
     add("--label-fraction", type=float, nargs="+", default=[1.0], metavar="F", help="share of training labels kept")
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
     add("--systems", nargs="+", metavar="NAME", help="some of the study's systems only")
     add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
     add("--protocol", choices=study.protocols, default=study.protocols[0], help="whose partitions")
+    add(
+        "--allow",
+        action="extend",
+        nargs="+",
+        default=[],
+        choices=STOPPING,
+        metavar="KIND",
+        help=f"findings in the corpus in spite of which leak_free is run: {', '.join(STOPPING)}",
+    )
     add(
         "--set",
         action="extend",
@@ -124,6 +136,7 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     store = Store(args.results, study.name)
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
+    store.refuse_mixture(resolved.corpus)
     if getattr(args, "search", None) is not None:
         return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
     if args.plan:
@@ -154,7 +167,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
-    facts = facts_of(wanted, args.protocol, study.targets)
+    facts = permit(facts_of(wanted, args.protocol, study.targets, view=args.view), args.protocol, args.allow)
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     for row in rows:
@@ -187,8 +200,8 @@ def _open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
     from affect.data.readers import find_corpus
 
     corpus = find_corpus(name_or_folder)
-    for fraction in resolved.label_fractions:
-        open_task(str(corpus.folder.resolve()), task_spec(resolved, fraction))
+    for task in {task_spec(resolved, fraction, row) for fraction in resolved.label_fractions for row in resolved.rows}:
+        open_task(str(corpus.folder.resolve()), task)
     return corpus
 
 
@@ -243,7 +256,7 @@ def _run(
     plan(resolved, store.rows())
     executor = options.executor(args, resolved.device)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
-    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    place = workplace(resolved, corpus.folder, provenance())
     with store.locked():
         store.save_request(resolved)
         console.print(resolved.corpus.banner, highlight=False, markup=False)
@@ -273,7 +286,7 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
 
     executor = OnRay(resolved.device, args.address, allow_open=args.allow_open_cluster)
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
-    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance())
+    place = workplace(resolved, corpus.folder, provenance())
     deadline = math.inf if args.max_minutes is None else time.monotonic() + 60 * args.max_minutes
     failed = False
     with store.locked(), executor.connected():

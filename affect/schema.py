@@ -38,6 +38,7 @@ _HEAD = [
     ("search", pa.string()),  # name of the search that suggested the settings, if one did
     ("suggestion", pa.int32()),  # and the number of the suggestion in it
     ("source_hash", pa.string()),  # SHA-256; null in files written before it was recorded
+    ("findings", pa.string()),  # kinds found in the corpus: "rows_recur (allowed),texts_recur"; null in older files
 ]
 
 CURVES = pa.schema(

@@ -35,6 +35,12 @@ class Row:
     """What sets this row apart from others of the same system in a grid (`{"λ": 0.1}`); figures have them as axes."""
     label: str = ""
     """The row's name where neither the system's nor its factors tell it."""
+    only: int | None = None
+    """The one view that it sees of those that the study works on, counted from 0; all of them by default."""
+    transductive: bool = False
+    """The unlabelled rows that it fits on are those of the test part, instead of the training part's."""
+    missing: float = 0.0
+    """Share of training rows that lack the last view."""
 
     @property
     def name(self) -> str:
@@ -107,7 +113,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper: rows × (partition, target)."""
+    """A table of a paper: rows × (partition, target), or for the kind `fractions` rows × label fraction."""
 
     name: str
     title: str
@@ -115,7 +121,8 @@ class Table:
     """Paper and table number."""
     partitions: tuple[str, ...] = ("development", "test")
     published: str | None = None
-    """File in reports/published with the paper's values."""
+    """File in reports/published with the paper's values; `{corpus}` in it stands for the corpus (of a twin, whose twin)."""
+    kind: str = "targets"
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,9 @@ class TaskSpec:
     fold: int = 0
     selection: str = "best_development"
     transductive: bool = False
+    """Whether fits get the inputs of the test part, and no unlabelled training rows."""
+    missing: float = 0.0
+    """Share of training rows that lack the last view, drawn by the seed."""
     version: int = 1
     """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
 
@@ -211,10 +221,11 @@ class TaskSpec:
 
     @cached_property
     def text(self) -> str:
-        """Canonical JSON: all trials of a task hash it. Version 1 is not spelt out, for ids are older than versions."""
+        """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
         named = asdict(self)
-        if self.version == 1:
-            del named["version"]
+        for name in ("version", "missing"):
+            if named[name] == getattr(TaskSpec, name):
+                del named[name]
         return _JSON.encode(named)
 
 
@@ -271,12 +282,17 @@ class CorpusFacts:
     rows: Mapping[str, int]
     """Partition → rows (unlabelled) or rows with a label for every target of the study (train, development, test)."""
     findings: tuple[str, ...] = ()
+    """Sentences: what was found in the data, then what its reader noted."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of the first so many `findings`, followed by ` (allowed)` where `--allow` named one that stops a study."""
     pool: int = 0
     """Training inputs: rows of the training partition, labelled or not, and unlabelled rows. 0: not counted."""
     widths: tuple[int, ...] = ()
     """Features of each of the views."""
     classes: int = 0
     """Classes of the study's target; 0 where its targets are continuous."""
+    features: str = ""
+    """Name of the feature set of the view; empty where that was not recorded."""
 
 
 @dataclass(frozen=True)

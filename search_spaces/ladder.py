@@ -9,6 +9,8 @@ from affect.systems.ladder import ATTRIBUTES
 
 SETTINGS: dict[str, Settings] = {
     "podcast-twin-demo": {"learning_rate": 2e-3, "epochs": 20},
+    "iemocap-twin-demo": {"learning_rate": 2e-3, "epochs": 20},
+    "improv-twin-demo": {"learning_rate": 2e-3, "epochs": 20},
     "qcc": {"learning_rate": 2e-3, "dropout_input": 0.0, "dropout_hidden": 0.5},
     "emobank": {"learning_rate": 4e-3, "epochs": 50},
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from affect.data.manifest import AS_PUBLISHED, LEAK_FREE, SCORED, UNKNOWN, Finding, TargetInfo
+from affect.data.manifest import LEAK_FREE, SCORED, TargetInfo
 from affect.errors import UserError
 
 SPELLINGS = {
@@ -36,7 +36,7 @@ def canonical_partition(value: object, file: str, column: str, row: object) -> s
     name = SPELLINGS.get(str(value).strip().lower())
     if name is None:
         raise UserError(
-            f"{file}: column {column}, row {shown(row)}: unknown partition {_show(value)}; "
+            f"{file}: column {column}, row {shown(row)}: unknown partition {quoted(value)}; "
             "use train, development, test or unlabelled."
         )
     return name
@@ -112,6 +112,16 @@ def check_targets(wanted: Sequence[str], known: Iterable[str], place: object) ->
             raise UserError(f"{place}: unknown target {target}; the corpus has {', '.join(known)}.")
 
 
+def check_views(wanted: Sequence[str], known: Iterable[str], place: object) -> None:
+    """Every view that is `wanted` is `known` at that place, and named once."""
+    known = tuple(known)
+    for view in wanted:
+        if view not in known:
+            raise UserError(f"{place}: unknown view {view}; the corpus has {', '.join(known)}.")
+        if wanted.count(view) > 1:
+            raise UserError(f"{place}: view {view} is named twice.")
+
+
 def check_finite(block: np.ndarray, ids: Sequence[Any], file: str, view: str, columns: Sequence[str] = ()) -> None:
     """A block of a view, rows `ids`, is finite. `columns` names its columns, counted from 0 otherwise."""
     # Two infinities of either sign, or a NaN, keep the sum from being finite; a finite sum needs no second look.
@@ -143,36 +153,9 @@ def check_leak_free(groups: np.ndarray, partitions: np.ndarray, kind: str, file:
     """No group lies in two scored partitions."""
     for group, names in straddling(groups, partitions).items():
         raise UserError(
-            f"{file}: column {column}: {kind} {_show(group)} lies in {' and '.join(names)}, "
+            f"{file}: column {column}: {kind} {quoted(group)} lies in {' and '.join(names)}, "
             f"so protocol {LEAK_FREE} is refused."
         )
-
-
-def findings(samples: pd.DataFrame, groups: str, protocols: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Caveats of each protocol: groups unknown or shared between partitions, texts that recur across them."""
-    found = []
-    for protocol, column in protocols.items():
-        partitions = samples[column].to_numpy(object)
-        scored = np.isin(partitions.astype(str), SCORED)
-        if groups == UNKNOWN:
-            sentence = "Groups are unknown: rows of one speaker or recording may lie in several partitions."
-            found.append(Finding(protocol, "groups_unknown", sentence))
-        elif protocol == AS_PUBLISHED:
-            apart = straddling(samples["group"].to_numpy(object), partitions)
-            total = samples["group"][scored].nunique()
-            if apart:
-                first, names = next(iter(apart.items()))
-                sentence = (
-                    f"{len(apart)} of {total} groups ({groups}) lie in two or more of train, development and test; "
-                    f"{_show(first)} lies in {', '.join(names)}."
-                )
-                found.append(Finding(protocol, "groups_straddle", sentence))
-        if "text" in samples.columns:
-            count = len(straddling(samples["text"].map(plain_text).to_numpy(object), partitions))
-            if count:
-                sentence = f"{count} texts recur in two or more of train, development and test."
-                found.append(Finding(protocol, "texts_recur", sentence))
-    return tuple(found)
 
 
 def plain_text(text: object) -> str | None:
@@ -183,9 +166,9 @@ def plain_text(text: object) -> str | None:
 def shown(value: object) -> str:
     """The id of a row as it appears in a sentence: as it is where that is one short printable word, else quoted."""
     text = str(value)
-    return text if text and text.isprintable() and " " not in text and len(text) <= 60 else _show(value)
+    return text if text and text.isprintable() and " " not in text and len(text) <= 60 else quoted(value)
 
 
-def _show(value: object) -> str:
+def quoted(value: object) -> str:
     text = str(value)
     return repr(text if len(text) <= 60 else text[:57] + "...")

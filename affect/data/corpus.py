@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from affect.data.checks import check_leak_free, check_targets
+from affect.data.checks import check_leak_free, check_targets, check_views
 from affect.data.manifest import (
     AS_PUBLISHED,
     FORMAT,
@@ -82,8 +82,7 @@ class Corpus:
 
     def info(self, name: str) -> ViewInfo:
         """What the manifest says of view `name`."""
-        if name not in self.manifest.views:
-            raise UserError(f"{self.folder}: unknown view {name}; the corpus has {', '.join(self.manifest.views)}.")
+        check_views([name], self.manifest.views, self.folder)
         return self.manifest.views[name]
 
     def view(self, name: str, protocol: str = "") -> np.memmap:
@@ -162,8 +161,10 @@ class Corpus:
         inside = {name: partition == name for name in PARTITIONS}
         rows = {name: int((row if name == "unlabelled" else row & labelled).sum()) for name, row in inside.items()}
         view = view or self.default_view(protocol)
+        check_views(view.split("+"), self.manifest.views, self.folder)
         widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
         kinds = [self.manifest.targets[target] for target in targets]
+        found = [finding for finding in self.manifest.findings if finding.protocol == protocol]
         return CorpusFacts(
             name=self.manifest.name,
             title=self.manifest.title,
@@ -175,10 +176,12 @@ class Corpus:
             width=sum(widths),
             has_text="text" in self.samples.columns,
             rows=rows,
-            findings=(*(f.sentence for f in self.manifest.findings if f.protocol == protocol), *self.manifest.notes),
+            findings=(*(finding.sentence for finding in found), *self.manifest.notes),
+            kinds=tuple(finding.kind for finding in found),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
             widths=widths,
             classes=len(kinds[0].classes) if len(kinds) == 1 else 0,
+            features=" + ".join(self.info(name).features for name in view.split("+")),
         )
 
 

@@ -56,6 +56,14 @@ def class_target(*names: str) -> TargetInfo:
     return TargetInfo(0.0, len(names) - 1.0, "class", names)
 
 
+STOPPING = ("rows_recur", "rows_nearly_recur", "label_encoded")
+"""Kinds of findings that stop a study under `leak_free`: what is scored was seen in training, or a feature tells the label.
+
+The others do not. Unknown groups, and groups in two partitions, rule `leak_free` out altogether. Two people can say the
+same words, and where the views agree as well the rows recur. An unlabelled copy of a test row shows a fit no target. A
+column that occurs twice tells a fit nothing that it may not know."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A caveat that was found in the data when the corpus was written, for one protocol."""
@@ -63,6 +71,11 @@ class Finding:
     protocol: str
     kind: str
     sentence: str
+
+    @property
+    def stops(self) -> bool:
+        """Whether a study under its protocol needs leave to run (`--allow`)."""
+        return self.protocol == LEAK_FREE and self.kind in STOPPING
 
 
 @dataclass(frozen=True)

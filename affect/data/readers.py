@@ -8,19 +8,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from affect.data import emobank, qcc, table, twin
+from affect.data import deap, emobank, iemocap, msp_improv, msp_podcast, qcc, seed, table, twin, wav
 from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, Count, open_corpus
+from affect.data.extraction import FeatureFolder, Spread, serial
 from affect.data.manifest import MANIFEST
 from affect.errors import UserError
 from affect.study import CorpusFacts
 
-READERS: dict[str, ModuleType] = {"table": table, "qcc": qcc, "emobank": emobank, "twin": twin}
-"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus`."""
+READERS: dict[str, ModuleType] = {
+    "table": table,
+    "qcc": qcc,
+    "emobank": emobank,
+    "msp-podcast": msp_podcast,
+    "iemocap": iemocap,
+    "msp-improv": msp_improv,
+    "seed": seed,
+    "deap": deap,
+    "twin": twin,
+    "wav": wav,
+}
+"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus` (or the features of one)."""
 CORPORA = Path("corpora")
 
 
-def add_prepare_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command `prepare` to argparse's subparsers; its `action(args)` writes a corpus and returns 0."""
+def add_prepare_parser(subparsers: Any, spread: Spread = serial) -> argparse.ArgumentParser:
+    """Add the command `prepare` to argparse's subparsers; its `action(args)` writes a corpus and returns 0. Readers that
+    have much to do spread it by `spread`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "prepare",
         help="turn data into a corpus folder",
@@ -34,8 +47,8 @@ def add_prepare_parser(subparsers: Any) -> argparse.ArgumentParser:
             name, help=module.HELP, description=f"{module.HELP}. {module.DETAIL}", epilog=f"example: {module.EXAMPLE}"
         )
         module.add_arguments(reader)
-        reader.add_argument("--overwrite", action="store_true", help="replace the corpus in that folder")
-        reader.set_defaults(action=run_prepare)
+        reader.add_argument("--overwrite", action="store_true", help="replace what is in that folder")
+        reader.set_defaults(action=run_prepare, spread=spread)
     return parser
 
 
@@ -53,7 +66,8 @@ def add_corpora_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run_prepare(args: argparse.Namespace) -> int:
-    print(describe(READERS[args.reader].prepare(args)))
+    made = READERS[args.reader].prepare(args)
+    print(made.describe() if isinstance(made, FeatureFolder) else describe(made))
     return 0
 
 
@@ -88,11 +102,13 @@ def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
     )
 
 
-def facts_of(name_or_folder: str, protocol: str, targets: Sequence[str], root: Path = CORPORA) -> CorpusFacts:
+def facts_of(
+    name_or_folder: str, protocol: str, targets: Sequence[str], root: Path = CORPORA, view: str | None = None
+) -> CorpusFacts:
     """Facts of the corpus that `find_corpus` finds; of a twin that is yet to be made, without making it."""
     if is_to_be_made(name_or_folder, root):
-        return twin.twin_facts(name_or_folder, protocol, targets)
-    return find_corpus(name_or_folder, root).facts(protocol, targets)
+        return twin.twin_facts(name_or_folder, protocol, targets, view)
+    return find_corpus(name_or_folder, root).facts(protocol, targets, view)
 
 
 def is_to_be_made(name_or_folder: str, root: Path = CORPORA) -> bool:
@@ -116,9 +132,9 @@ def describe(corpus: Corpus) -> str:
         lines.append(f"  target       {name} {scale}")
     lines.append(f"  groups       {manifest.groups}")
     for found in manifest.findings:
-        lines.append(
-            f"  finding      {'' if found.protocol == AS_PUBLISHED else found.protocol + ': '}{found.sentence}"
-        )
+        whose = "" if found.protocol == AS_PUBLISHED else f"{found.protocol}: "
+        leave = f" Stops a study without --allow {found.kind}." if found.stops else ""
+        lines.append(f"  finding      {whose}{found.sentence}{leave}")
     lines += [f"  note         {note}" for note in manifest.notes]
     lines += [f"  source       {manifest.source}", f"  licence      {manifest.licence}"]
     lines.append(f"  fingerprint  {manifest.fingerprint[:12]}")

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from affect.data import checks
+from affect.data import checks, features
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, TargetInfo
 from affect.data.tabular import Table, open_table, read_array
 from affect.data.writer import ViewSource, array_view, refuse_existing, write_corpus
@@ -26,7 +26,8 @@ DETAIL = (
     "Partitions may be spelt Train, Development, Validation, dev, val, Test, Test1, unlabelled, ...; an empty target "
     "cell is a row without that label. A view is NAME=FILE (.npy in the order of the table; .csv, .tsv or .parquet "
     "matched by the id column where the file has one, by order otherwise) or NAME=columns:PATTERN[,PATTERN...] of the "
-    "table itself. Protocol leak_free is offered when a group column is named and no group lies in two of train, "
+    "table itself; or features of recordings are given or extracted by --features or --audio FOLDER, and rows without "
+    "any are left out. Protocol leak_free is offered when a group column is named and no group lies in two of train, "
     "development and test."
 )
 COLUMNS = "columns:"
@@ -45,9 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", nargs="+", action="extend", required=True, metavar="NAME=COL:LOW:HIGH", help="target and its scale"
     )
-    parser.add_argument(
-        "--view", nargs="+", action="extend", required=True, metavar="NAME=SOURCE", help="a file or columns:PATTERN"
-    )
+    parser.add_argument("--view", nargs="+", action="extend", metavar="NAME=SOURCE", help="a file or columns:PATTERN")
+    features.add_arguments(parser)
     parser.add_argument("--name", help="name of the corpus (that of the folder)")
     parser.add_argument("--title", help="title in reports (the name)")
     parser.add_argument("--source", default="not stated", help="where the data come from")
@@ -60,7 +60,11 @@ def prepare(args: argparse.Namespace) -> Corpus:
     refuse_existing(args.out, args.overwrite)
     table = open_table(args.samples)
     targets = _once([parse_target(text) for text in args.target], "--target")
-    sources = _once([_pair(text, "--view", "NAME=SOURCE") for text in args.view], "--view")
+    sources = _once([_pair(text, "--view", "NAME=SOURCE") for text in args.view or ()], "--view")
+    if bool(sources) == (args.features is not None or args.audio is not None):
+        raise UserError(
+            "--view NAME=SOURCE, --features PATH or --audio FOLDER: exactly one must say what the views are."
+        )
     stored = {
         "id": args.id,
         "subject": args.subject,
@@ -79,6 +83,12 @@ def prepare(args: argparse.Namespace) -> Corpus:
             raise UserError(f"--target {target}: this name is taken by a column of the sample table.")
         called[target] = table.need(column)
         samples[target] = table.column_floats(column, ids)
+    notes: tuple[str, ...] = ()
+    if sources:
+        views = {view: _view(view, source, table, ids, called) for view, source in sources.items()}
+    else:
+        attached = features.attach(samples, args, _no_recordings)
+        samples, views, notes = attached.samples, attached.views, attached.notes
     groups = args.group_kind if args.group else UNKNOWN
     name = args.name or args.out.name
     title = args.title or name
@@ -94,9 +104,10 @@ def prepare(args: argparse.Namespace) -> Corpus:
         targets={target: info for target, (_, info) in targets.items()},
         groups=groups,
         protocols=_protocols(samples, groups, str(args.samples), called),
-        views={view: _view(view, source, table, ids, called) for view, source in sources.items()},
+        views=views,
         samples_file=str(args.samples),
         called=called,
+        notes=notes,
         overwrite=args.overwrite,
     )
 
@@ -112,6 +123,10 @@ def parse_target(text: str) -> tuple[str, tuple[str, TargetInfo]]:
     if not (column and np.isfinite([low, high]).all() and low < high):
         raise UserError(f"--target {text}: the scale {low:g}..{high:g} is empty.")
     return name, (column, TargetInfo(low, high))
+
+
+def _no_recordings() -> NoReturn:
+    raise UserError("--audio: name the folder of recordings, for a table does not tell where they are.")
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ def read_array(file: Path) -> np.ndarray:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file.") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # Malformed headers raise whatever numpy's parser of them stumbles over.
         raise UserError(f"{file}: not a readable .npy file ({_line(error)}).") from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{file}: an .npz archive; give an .npy file.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -87,7 +87,7 @@ class FitData:
     """All that a fit may see: training inputs, the labelled subset's targets, development inputs and targets."""
 
     train: Inputs
-    """[N] training rows followed by the corpus' unlabelled rows: the unlabelled pool."""
+    """[N] training rows, followed by the corpus' unlabelled rows or, in a transductive task, by the test part's."""
     labelled: np.ndarray
     """[n_l] positions in `train` whose targets are known."""
     targets: tuple[str, ...]
@@ -100,6 +100,8 @@ class FitData:
     y_development: np.ndarray
     n_train: int
     """How many rows of `train` belong to the training partition (the rest is the corpus' unlabelled part)."""
+    pool: np.ndarray | None = None
+    """[n] positions in `train` of the unlabelled pool; None where it is all of them."""
     classes: int = 0
     """How many classes the one target has, whose values are their numbers; 0 for continuous targets."""
 
@@ -163,7 +165,23 @@ class Task:
 
     @cached_property
     def _train(self) -> Inputs:
-        return self._inputs(np.concatenate([self._rows["train"], self._rows["unlabelled"]]))
+        return self._inputs(np.concatenate([self._rows["train"], self._rows[self._beside]]))
+
+    @property
+    def _beside(self) -> str:
+        """The partition whose inputs a fit gets beside those of the training part."""
+        return "test" if self.spec.transductive else "unlabelled"
+
+    def _lacking(self, seed: int) -> np.ndarray | None:
+        """[N, V] which views the rows of `train` have: the heads of one permutation of the training and unlabelled rows
+        per seed lack the last, so that 10 % ⊂ 30 %."""
+        if self.spec.missing == 0:
+            return None
+        n = len(self._train) - (len(self._rows["test"]) if self.spec.transductive else 0)
+        present = np.ones((len(self._train), len(self._arrays)), bool)
+        order = stream(seed, "missing_views", self.spec.fold).permutation(n)
+        present[order[: round(n * self.spec.missing)], -1] = False
+        return present
 
     def labelled(self, seed: int) -> np.ndarray:
         """Positions (in the training partition) of the labelled subset: the head of one permutation per seed, so
@@ -184,8 +202,9 @@ class Task:
         y = self._targets[self._rows["train"][labelled]]
         std = np.ones(1) if self.classes else y.std(axis=0)
         development = self._rows["development"]
+        beside = np.arange(len(self._rows["train"]), len(self._train))
         return FitData(
-            train=self._train,
+            train=replace(self._train, present=self._lacking(seed)) if self.spec.missing else self._train,
             labelled=labelled,
             targets=self.spec.targets,
             y_labelled=y,
@@ -194,6 +213,7 @@ class Task:
             development=self._inputs(development),
             y_development=self._targets[development],
             n_train=len(self._rows["train"]),
+            pool=np.concatenate([labelled, beside]) if self.spec.transductive else None,
             classes=self.classes,
         )
 
@@ -242,10 +262,14 @@ def labelled_count(n: int, fraction: float, classes: int = 0) -> int:
 
 def _refuse_unread(spec: TaskSpec) -> None:
     """Refuse what a `TaskSpec` can say but no code computes: it would be hashed into ids without changing a result."""
-    for name in ("selection", "transductive", "version"):
+    for name in ("selection", "version"):
         value, only = getattr(spec, name), getattr(TaskSpec, name)
         if value != only:
             raise UserError(f"Task {name} {value}: not known here; there is {only} alone.")
+    if not 0 <= spec.missing < 1:
+        raise UserError(f"Missing views: {spec.missing:g} of the training rows is no share in [0, 1).")
+    if spec.missing and len(spec.views) < 2:
+        raise UserError(f"Missing views: a task with the view {spec.view} alone cannot do without it.")
 
 
 def column_moments(array: np.ndarray, rows: np.ndarray, chunk: int = 8192) -> tuple[np.ndarray, np.ndarray]:

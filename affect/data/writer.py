@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from affect.data import checks
+from affect.data import checks, leakage
 from affect.data.corpus import Corpus, open_corpus
 from affect.data.manifest import (
     FORMAT,
@@ -94,7 +94,8 @@ def write_corpus(
     `lengths` of views, and optionally subject, group (empty or missing: unknown) and text. `counts` and `notes` are
     kept in the manifest. `samples_file` names the table in errors, and
     `called` its columns where they have other names there; contents without the `fingerprint` that is given, if one
-    is, are refused. Memory stays bounded by the largest block of a view.
+    is, are refused. Findings (`affect.data.leakage`) are looked for in what was written. Memory stays bounded by the
+    largest block of a view and, apart from the table, some hundred bytes a row.
     Raises `UserError`, having left nothing behind, when the folder exists (and is not to be overwritten, or is no
     corpus) or when anything in the data is wrong.
     """
@@ -124,6 +125,7 @@ def write_corpus(
             v: ViewInfo(f"views/{v}.npy", g.shape, "float32", g.features, g.protocol, g.lengths)
             for v, g in views.items()
         }
+        columns = {view: given.columns for view, given in views.items()}
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -137,7 +139,7 @@ def write_corpus(
             targets=dict(targets),
             groups=groups,
             protocols=dict(protocols),
-            findings=checks.findings(table, groups, protocols),
+            findings=leakage.findings(partial, table, infos, columns, targets, groups, protocols),
             counts=tuple(counts),
             notes=tuple(notes),
             fingerprint=_fingerprint(table, infos, digests, targets, groups, protocols),

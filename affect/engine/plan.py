@@ -83,7 +83,7 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
         candidates = candidates_of(system, row, resolved)
         for fraction in resolved.label_fractions:
             seeds = tuple(resolved.seed_range if system.seeded or fraction < 1 else resolved.seed_range[:1])
-            cells = _Cells(system, resolved, fraction)
+            cells = _Cells(system, resolved, task_spec(resolved, fraction, row))
             for target in resolved.study.targets:
                 options = [c for c in candidates if target in c.targets]
                 if not options:
@@ -157,27 +157,37 @@ def candidates_of(system: System, row: Row, resolved: Resolved) -> list[Candidat
     return list(found.values())
 
 
-def task_spec(resolved: Resolved, label_fraction: float) -> TaskSpec:
-    """The task that every system of a study is fitted on at one label fraction."""
+def task_spec(resolved: Resolved, label_fraction: float, row: Row) -> TaskSpec:
+    """The task that a row of a study is fitted on at one label fraction."""
+    views = resolved.corpus.view.split("+")
+    if row.only is not None and row.only >= len(views):
+        raise UserError(
+            f"{row.name} sees view {row.only + 1} of a task that has {resolved.corpus.view} alone; see --view."
+        )
     return TaskSpec(
         corpus=resolved.corpus.fingerprint,
-        view=resolved.corpus.view,
+        view=resolved.corpus.view if row.only is None else views[row.only],
         targets=resolved.study.targets,
         metric=resolved.study.metric,
         protocol=resolved.protocol,
         label_fraction=label_fraction,
+        transductive=row.transductive,
+        missing=row.missing,
     )
 
 
-def task_facts(corpus: CorpusFacts, targets: Sequence[str], label_fraction: float) -> Facts:
+def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
     """Sizes of a task as far as planning needs them."""
+    known = dict(zip(corpus.view.split("+"), corpus.widths or (corpus.width,), strict=True))
+    widths = tuple(known[view] for view in task.views)
+    labelled = labelled_count(corpus.rows["train"], task.label_fraction, corpus.classes)
     return Facts(
-        width=corpus.width,
-        targets=tuple(targets),
-        n_labelled=labelled_count(corpus.rows["train"], label_fraction, corpus.classes),
-        n_pool=corpus.pool,
+        width=sum(widths),
+        targets=task.targets,
+        n_labelled=labelled,
+        n_pool=labelled + corpus.rows["test"] if task.transductive else corpus.pool,
         n_development=corpus.rows[DEVELOPMENT],
-        widths=corpus.widths or (corpus.width,),
+        widths=widths,
         classes=corpus.classes,
     )
 
@@ -185,10 +195,10 @@ def task_facts(corpus: CorpusFacts, targets: Sequence[str], label_fraction: floa
 class _Cells:
     """Trials of one row at one label fraction; each cell is hashed once."""
 
-    def __init__(self, system: System, resolved: Resolved, label_fraction: float) -> None:
+    def __init__(self, system: System, resolved: Resolved, task: TaskSpec) -> None:
         self._system = system
         self._resolved = resolved
-        self._task = task_spec(resolved, label_fraction)
+        self._task = task
         self._by_cell: dict[tuple[int, tuple[int, ...]], tuple[Trial, ...]] = {}
         self._first: dict[int, Trial] = {}
 

@@ -87,7 +87,7 @@ class Sizes:
 
     def facts_of(self, task: TaskSpec) -> Facts:
         if task not in self._facts:
-            self._facts[task] = task_facts(self._resolved.corpus, task.targets, task.label_fraction)
+            self._facts[task] = task_facts(self._resolved.corpus, task)
         return self._facts[task]
 
     def __call__(self, group: Group) -> Measure:

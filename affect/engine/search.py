@@ -18,7 +18,7 @@ from affect.engine import suggestions
 from affect.engine.plan import task_facts, task_spec
 from affect.engine.waves import COMPLETE, DIVERGED, STOPPED
 from affect.errors import UserError
-from affect.study import Resolved, Search, Settings, TaskSpec, Trial
+from affect.study import Resolved, Row, Search, Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import System, resolve_settings
 
@@ -64,7 +64,7 @@ class ResolvedSearch:
 
     @property
     def task(self) -> TaskSpec:
-        return task_spec(self.resolved, self.fraction)
+        return task_spec(self.resolved, self.fraction, Row(self.declared.system))
 
     @cached_property
     def name(self) -> str:
@@ -113,7 +113,7 @@ class ResolvedSearch:
 
     def steps_of(self, settings: Settings, epochs: int) -> int:
         """Optimiser steps that `epochs` epochs of a suggestion take, over all search seeds."""
-        facts = task_facts(self.resolved.corpus, self.task.targets, self.fraction)
+        facts = task_facts(self.resolved.corpus, self.task)
         return self.seeds * math.ceil(self.system.steps(self.settings_of(settings), facts) * epochs / self.epochs)
 
     def spent(self, study: optuna.Study) -> int:

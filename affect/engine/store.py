@@ -22,7 +22,7 @@ from affect.engine.parquet import SUFFIX
 from affect.engine.uris import open_folder
 from affect.engine.work import PackResult
 from affect.errors import UserError
-from affect.study import Resolved, SearchRecord, Trial
+from affect.study import CorpusFacts, Resolved, SearchRecord, Trial
 
 TABLES = ("predictions", "curves", "trials")
 """In the order of writing: the file of `trials` commits a pack."""
@@ -135,6 +135,21 @@ class Store:
             raise UserError(f"{self.folder}: no results with corpus {corpus}; there is {known}.") from None
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}/{name}: cannot be read ({error}); run the study again.") from None
+
+    def refuse_mixture(self, corpus: CorpusFacts) -> None:
+        """Refuse a corpus whose view another corpus of this study holds in another feature set: their numbers would meet
+        in one table. Synthetic corpora mean nothing either way."""
+        for name in self.requests():
+            if name == corpus.name or corpus.synthetic:
+                continue
+            other = self.load_request(name).corpus
+            alike = (other.view, other.width) == (corpus.view, corpus.width)
+            if alike and not other.synthetic and other.features not in ("", corpus.features):
+                raise UserError(
+                    f"--corpus {corpus.name}: its view {corpus.view} holds {corpus.features}, but that of {name}, with "
+                    f"which {self.folder} has results, holds {other.features}; feature sets must not be mixed in one "
+                    "study, so give another --results."
+                )
 
     # Searches
 

@@ -23,7 +23,7 @@ from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.provenance import Provenance
 from affect.errors import UserError
 from affect.stats.metrics import score_columns
-from affect.study import Settings, TaskSpec, Trial
+from affect.study import Resolved, Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Facts, Fit, Replicate, Watch, fit_pack
 from affect.systems.process import settle
@@ -42,6 +42,14 @@ class Workplace:
     """The corpus' name."""
     corpus_folder: str
     provenance: Provenance
+    findings: str = ""
+    """Kinds of what was found in the corpus, separated by commas; ` (allowed)` behind those that `--allow` named."""
+
+
+def workplace(resolved: Resolved, folder: Path, provenance: Provenance) -> Workplace:
+    """Where `resolved` is run, on the corpus in `folder`."""
+    findings = ",".join(dict.fromkeys(resolved.corpus.kinds))
+    return Workplace(resolved.study.name, resolved.corpus.name, str(folder.resolve()), provenance, findings)
 
 
 @dataclass(frozen=True)
@@ -239,6 +247,7 @@ def _trials_table(
             "search": search,
             "suggestion": number,
             "source_hash": place.provenance.source_hash,
+            "findings": place.findings,
             **{f"hp_{name}": value for name, value in trial.settings.items()},
         }
         names = ("partition", "target", "value", "n", "epoch", "status", "message")

@@ -146,11 +146,18 @@ def analyse(evidence: Evidence) -> Analysis:
             partition=key[1],
             systems=tuple(system for system in contenders if system != key[2]),
             size=size,
-            fisher=fisher_z(cube.means[ours], cube.means[theirs], cube.rows[ours], cube.rows[theirs]),
+            fisher=_fisher(evidence.resolved.study.metric, cube, ours, theirs),
             holm=_holm(flip, size),
             **{name: array[i] for name, array in paired.items()},
         )
     return Analysis(evidence, cube, families)
+
+
+def _fisher(metric: str, cube: Cube, ours: tuple, theirs: tuple) -> Floats:
+    """The test of correlations [S, T]; NaN where the metric is none."""
+    if metric != "ccc":
+        return np.full(cube.means[ours].shape, np.nan)
+    return fisher_z(cube.means[ours], cube.means[theirs], cube.rows[ours], cube.rows[theirs])
 
 
 def _sides(cube: Cube, contenders: list[str], f: int, partition: str, baseline: str) -> tuple[tuple, tuple]:

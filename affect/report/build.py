@@ -11,12 +11,13 @@ from affect.report.claims import judge, ledger
 from affect.report.document import Banner, Block, Grid, Heading, Image, Paragraph
 from affect.report.evidence import Evidence
 from affect.report.figures import draw
+from affect.report.fractions import fractions_grid
 from affect.report.html import html
 from affect.report.latex import latex
 from affect.report.markdown import markdown
 from affect.report.numbers import labels
 from affect.report.paired import family_grids
-from affect.report.published import read_published
+from affect.report.published import published_for, read_published
 from affect.report.search import FIGURES, search_blocks
 from affect.report.settings import run_block, settings_grids
 from affect.report.tables import gains_grid, result_grid
@@ -69,11 +70,13 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
     appendix: list[Block] = []
 
     for table in study.tables:
-        published = read_published(table.published)
-        results, paired = [], []
-        for f in range(len(analysis.cube.fractions)):
-            results.append(result_grid(table, analysis, f, published))
-            paired += family_grids(table, analysis, f)
+        published = published_for(table.published, resolved.corpus.name)
+        every = range(len(analysis.cube.fractions))
+        if table.kind == "fractions":
+            results = [fractions_grid(table, analysis, published)]
+        else:
+            results = [result_grid(table, analysis, f, published) for f in every]
+        paired = [grid for f in every for grid in family_grids(table, analysis, f)]
         body += [Heading(2, f"{table.title} ({table.source})"), *results]
         appendix += [Heading(2, f"Comparisons paired by seed: {table.title}"), *paired] if paired else []
         for name, title, grids in (

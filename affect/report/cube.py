@@ -48,6 +48,12 @@ class Cube:
         with np.errstate(invalid="ignore"):
             return np.asarray(total / self.counts)
 
+    def deviation(self, f: int, s: int, t: int, p: int) -> float:
+        """Standard deviation over the seeds with a value; NaN with fewer than two."""
+        values = self.values[f, s, t, p]
+        values = values[~np.isnan(values)]
+        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
     @property
     def main(self) -> int:
         """Index of the largest label fraction: the one that figures and claims speak of."""

@@ -13,6 +13,12 @@ def value(x: float) -> str:
     return _signed(f"{x:.3f}")
 
 
+def spread(mean: float, deviation: float) -> str:
+    """Mean ± standard deviation as P2 prints them: `.861±.037`; the mean alone where there is one value."""
+    shown = [f"{x:.3f}".replace("0.", ".", 1) for x in (mean, deviation) if not math.isnan(x)]
+    return "±".join(shown)
+
+
 def difference(x: float) -> str:
     return "–" if math.isnan(x) else _signed(f"{x:+.3f}")
 

@@ -29,7 +29,7 @@ def result_grid(table: Table, analysis: Analysis, f: int, published: Published |
     cube = analysis.cube
     targets = range(len(cube.targets))
     places = [(PARTITIONS.index(partition), t) for partition in table.partitions for t in targets]
-    best = {(p, t): _best([cube.means[f, s, t, p] for s in range(len(cube.systems))]) for p, t in places}
+    best = {(p, t): best_of([cube.means[f, s, t, p] for s in range(len(cube.systems))]) for p, t in places}
     beside = published is not None and published.has_cells
     rows = []
     for s, system in enumerate(cube.systems):
@@ -50,7 +50,7 @@ def result_grid(table: Table, analysis: Analysis, f: int, published: Published |
         columns=("System", *(name for head in heads for name in head), *(["Published"] if single else [])),
         groups=(("", 1), *groups, *([("", 1)] if single else [])),
         rows=tuple(rows),
-        rules=tuple(_first_floor(analysis)),
+        rules=tuple(first_floor(analysis)),
         notes=_notes(table, analysis, f, published),
     )
 
@@ -77,7 +77,7 @@ def gains_grid(name: str, analysis: Analysis, published: Published) -> Grid | No
         caption=f"Relative gains over {baseline}",
         columns=("System", *cube.targets),
         rows=tuple(rows),
-        rules=tuple(r for r in (*(i - 1 for i in _first_floor(analysis)), rule) if r < len(rows)),
+        rules=tuple(r for r in (*(i - 1 for i in first_floor(analysis)), rule) if r < len(rows)),
         notes=tuple(notes),
     )
 
@@ -100,7 +100,7 @@ def _cell(analysis: Analysis, f: int, s: int, t: int, p: int, best: str) -> Cell
     )
 
 
-def _best(column: Sequence[float]) -> str:
+def best_of(column: Sequence[float] | np.ndarray) -> str:
     """The best value as written, so that equal figures are both bold."""
     return "" if np.isnan(column).all() else numbers.value(float(np.nanmax(column)))
 
@@ -113,7 +113,7 @@ def _gain(gain: float | None) -> Cell:
     return Cell("not in the text" if gain is None else numbers.percent(gain), muted=True)
 
 
-def _first_floor(analysis: Analysis) -> list[int]:
+def first_floor(analysis: Analysis) -> list[int]:
     systems = analysis.cube.systems
     first = len(systems) - len(analysis.floors)
     return [first] if 0 < first < len(systems) else []
@@ -148,7 +148,7 @@ def _notes(table: Table, analysis: Analysis, f: int, published: Published | None
         if mark not in ran:
             why = "no other system was run" if mark.baseline in cube.systems else "it was not run"
             notes.append(f"No {mark.symbol} (better than {mark.baseline}): {why}.")
-    notes += _losses(analysis, f)
+    notes += lost(analysis, f)
     if published is not None:
         notes.append(f"Published: {published.source}." + ("" if published.has_cells else f" {published.reason}"))
     return tuple(notes)
@@ -177,7 +177,7 @@ def _optimism(analysis: Analysis) -> str:
     )
 
 
-def _losses(analysis: Analysis, f: int) -> list[str]:
+def lost(analysis: Analysis, f: int) -> list[str]:
     """What is missing and what diverged."""
     cube = analysis.cube
     expected, diverged = cube.expected[f].sum(axis=-1), cube.diverged[f].sum(axis=-1)

@@ -21,6 +21,7 @@ from affect.systems.training import (
     batches_per_epoch,
     concordance,
     pool_rows,
+    pool_size,
 )
 
 SELECTION_ROWS, CALIBRATION_ROWS = 1024, 8192
@@ -49,10 +50,10 @@ class StackedFitting:
         first, settings = self.data[0], replicates[0].settings
         self.epochs, self.epoch = int(settings["epochs"]), 0
         batch_size = int(settings["batch_size"])
-        pool = pool_rows(len(first.train), settings)
+        pool = pool_rows(pool_size(first), settings)
         seeds = [replicate.seed for replicate in replicates]
         self.trainer = Trainer(network, self.data, seeds, scalars, batch_size, device, pool, shard)
-        rows = len(first.train) if "unlabelled" in self.trainer.sources else len(first.labelled)
+        rows = pool_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
         self.development = first.development.take(slice(None)).to(device)

@@ -8,7 +8,7 @@ replicate's own streams, which is why a result does not depend on what shares th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,9 +136,11 @@ class _Source:
         shard: Shard,
     ) -> None:
         labelled = kind == "labelled"
-        self.inputs = data[0].train
+        self.inputs = replace(data[0].train, present=None)
+        self.widths = torch.tensor(self.inputs.widths, device=device)
+        self.present = [None if d.train.present is None else torch.from_numpy(d.train.present).float() for d in data]
         self.positions = [
-            torch.from_numpy(d.labelled if labelled else _pool(len(d.train), pool, seed))
+            torch.from_numpy(d.labelled if labelled else _pool(d, pool, seed))
             for d, seed in zip(data, seeds, strict=True)
         ]
         self.targets = [torch.from_numpy(_normalised(d).astype(np.float32)) if labelled else None for d in data]
@@ -154,7 +156,7 @@ class _Source:
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these replicates alone."""
-        for name in ("positions", "targets", "orders", "noise", "dropout"):
+        for name in ("positions", "targets", "orders", "noise", "dropout", "present"):
             setattr(self, name, [getattr(self, name)[row] for row in rows])
 
     def next(self) -> Batch:
@@ -162,9 +164,12 @@ class _Source:
         self.drawn += 1
         k, rows = len(chosen), len(chosen[0])
         own = self.shard.rows(rows)
-        index = torch.cat([p[c[own]] for p, c in zip(self.positions, chosen, strict=True)])
-        x = self.inputs.take(index).to(self.device).view(k, own.stop - own.start, -1)
-        present = self.inputs.views_of(index)
+        index = [p[c[own]] for p, c in zip(self.positions, chosen, strict=True)]
+        x = self.inputs.take(torch.cat(index)).to(self.device).view(k, own.stop - own.start, -1)
+        present = [views[rows] for views, rows in zip(self.present, index, strict=True) if views is not None]
+        there = torch.stack(present).to(self.device) if present else None
+        if there is not None:
+            x *= torch.repeat_interleave(there, self.widths, 2)
         y = [t[c] for t, c in zip(self.targets, chosen, strict=True) if t is not None]
         return Batch(
             x,
@@ -173,7 +178,7 @@ class _Source:
             tuple(self._draw(self.dropout, rows, width, "uniform_") for width in self.update.uniform),
             self.shard,
             rows - x.shape[1],
-            None if present is None else present.to(self.device).view(*x.shape[:2], -1),
+            there,
         )
 
     def _draw(self, generators: Sequence[torch.Generator], rows: int, width: int, fill: str) -> Tensor:
@@ -198,9 +203,15 @@ class _Source:
                 generator.set_state(saved)
 
 
-def _pool(rows: int, used: int, seed: int) -> np.ndarray:
+def pool_size(data: FitData) -> int:
+    """Rows of the unlabelled pool."""
+    return len(data.train) if data.pool is None else len(data.pool)
+
+
+def _pool(data: FitData, used: int, seed: int) -> np.ndarray:
     """Positions of the unlabelled rows that are used: the head of one permutation per seed, so that less is part of more."""
-    return np.arange(rows) if used == rows else stream(seed, "pool_subset").permutation(rows)[:used]
+    rows = np.arange(len(data.train)) if data.pool is None else data.pool
+    return rows if used == len(rows) else rows[stream(seed, "pool_subset").permutation(len(rows))[:used]]
 
 
 def _normalised(data: FitData) -> np.ndarray:
@@ -228,7 +239,7 @@ class Trainer:
         self.scalars = {name: torch.tensor([s[name] for s in scalars], device=device) for name in scalars[0]}
         self.optimiser = NAdam(self.flat, self.scalars["learning_rate"].tolist())
         self.sources = {
-            kind: _Source(kind, data, seeds, batch_size, update, device, pool or len(data[0].train), shard)
+            kind: _Source(kind, data, seeds, batch_size, update, device, pool or pool_size(data[0]), shard)
             for update in network.updates
             for kind in update.reads
         }
@@ -283,5 +294,5 @@ class Trainer:
 def facts_of(data: FitData) -> Facts:
     """Sizes of a task as `System.structure` knows them when planning."""
     inputs = data.train
-    sizes = (len(data.labelled), len(inputs), len(data.development))
+    sizes = (len(data.labelled), pool_size(data), len(data.development))
     return Facts(inputs.width, data.targets, *sizes, inputs.widths, data.classes)

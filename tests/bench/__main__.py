@@ -69,6 +69,12 @@ def _searching(args: argparse.Namespace) -> Item:
     return searching.bench()
 
 
+def _large_gate(args: argparse.Namespace) -> Item:
+    from tests.bench import large_gate
+
+    return large_gate.bench()
+
+
 ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "a": (_short_trials, "64 short trials, the engine against Ray Tune"),
     "b": (_overhead, "a study's wall time against its bare training loops"),
@@ -77,6 +83,7 @@ ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "e": (_large_corpus, "opening a large corpus"),
     "f": (_planning, "planning 100,000 trials, a report from 1,000,000 rows"),
     "g": (_searching, "searches: what Tune and Optuna cost beyond training"),
+    "h": (_large_gate, "writing a large corpus and looking for leaks in it (5.1 GB of disk)"),
 }
 
 
@@ -115,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="ITEM", help="some of a b c d e f g")
+    add("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="ITEM", help="some of a b c d e f g h")
     add("--repeats", type=_count, default=3, metavar="N", help="rounds of every comparison (%(default)s)")
     add("--seconds", type=float, default=5.0, metavar="S", help="(c) time of each side in each round (%(default)g)")
     add(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus, TargetInfo
+from affect.data.twin import ensure_twin
 from affect.data.writer import array_view, write_corpus
 
 Write = Callable[..., Corpus]
@@ -68,6 +69,13 @@ def write_toy(folder: Path, **changes: Any) -> Corpus:
 def write(tmp_path: Path) -> Write:
     """`write_toy`, to `tmp_path / "toy"` where no folder is given."""
     return lambda folder=None, **changes: write_toy(folder or tmp_path / "toy", **changes)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Corpus]:
+    """An embedded twin by its name, made once."""
+    folder = tmp_path_factory.mktemp("twins")
+    return lambda name: ensure_twin(name, folder / name)
 
 
 @pytest.fixture

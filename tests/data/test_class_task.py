@@ -15,7 +15,8 @@ from affect.data.task import Task
 from affect.data.writer import array_view
 from affect.errors import UserError
 from affect.study import TaskSpec
-from affect.systems.training import facts_of
+from affect.systems.stack import Layout
+from affect.systems.training import Network, Trainer, Update, facts_of
 
 ROWS = {"train": 400, "development": 30, "test": 30}
 RARE = 2
@@ -122,3 +123,44 @@ def test_what_does_not_fit_is_refused(corpus, write, tmp_path):
     )
     with pytest.raises(UserError, match="no training row of protocol as_published is labelled positive in emotion"):
         open_task(lacking, "eeg")
+
+
+def test_missing_views_are_drawn_by_seed_and_nested(corpus):
+    n = 400
+    lacking = [~open_task(corpus, missing=share).fit_data(3).train.present for share in (0.1, 0.3, 0.9)]
+    assert [rows[:, 1].sum() for rows in lacking] == [n // 10, 3 * n // 10, 9 * n // 10]
+    assert not any(rows[:, 0].any() for rows in lacking)
+    assert all((small <= large).all() for small, large in pairwise(lacking))
+    fit = open_task(corpus, missing=0.3).fit_data(4)
+    assert (~fit.train.present != lacking[1]).any()
+    np.testing.assert_array_equal(fit.labelled, open_task(corpus).fit_data(4).labelled)
+    assert fit.development.present is None, "only training rows lack a view"
+    with pytest.raises(UserError, match="a task with the view eeg alone cannot do without it"):
+        open_task(corpus, "eeg", missing=0.1)
+
+
+def test_transductive_fits_see_the_inputs_of_test_rows(corpus):
+    task = open_task(corpus, fraction=0.1, transductive=True)
+    fit = task.fit_data(0)
+    test = next(part for part in task.parts(0) if part.name == "test")
+    np.testing.assert_array_equal(fit.train.numpy(fit.pool[40:]), test.inputs.numpy())
+    np.testing.assert_array_equal(fit.pool[:40], fit.labelled)
+    assert set(fit.train.rows[fit.labelled]) <= set(range(400))
+    assert facts_of(fit).n_pool == 40 + ROWS["test"]
+    assert open_task(corpus, fraction=0.1).fit_data(0).pool is None
+
+
+def test_packs_give_each_replicate_its_own_missing_rows(corpus):
+    data = [open_task(corpus, missing=0.5).fit_data(seed) for seed in (0, 1)]
+    update = Update("u", ("unlabelled",), lambda p, batches, scalars: p["w"].sum(), (), ())
+    network = Network(
+        Layout({"w": (1,)}), lambda seed: {"w": torch.zeros(1)}, (update,), lambda p, c: p, lambda p, x: x
+    )
+    scalars = [{"learning_rate": 0.1, "weights": [1.0]}] * 2
+    together = Trainer(network, data, (0, 1), scalars, 100, "cpu").sources["unlabelled"].next()
+    for k in (0, 1):
+        alone = Trainer(network, data[k : k + 1], (k,), scalars[:1], 100, "cpu").sources["unlabelled"].next()
+        assert torch.equal(together.x[k], alone.x[0])
+        assert torch.equal(together.present[k], alone.present[0])
+        assert not alone.x[0][alone.present[0][:, 1] == 0, 4:].any()
+        assert alone.x[0][:, :4].all()

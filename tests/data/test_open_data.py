@@ -9,6 +9,7 @@ import pytest
 
 from affect.data import checks
 from affect.data.emobank import prepare_emobank, split_by_document, text_features
+from affect.data.leakage import permit
 from affect.data.qcc import prepare_qcc
 from affect.data.task import column_moments
 from affect.errors import UserError
@@ -79,6 +80,10 @@ def test_emobank(shared_data, tmp_path):
     assert (published.width, published.has_text) == (300, True)
     assert published.findings[0].startswith("126 of 136 groups (document) lie in two or more")
     assert published.findings[1].startswith("35 texts recur")
+    # Words are compared beside the SVD: every copy is a text that recurs. All of it is told, and none of it stops a study.
+    assert published.kinds == ("groups_straddle", "texts_recur", "rows_recur")
+    assert published.findings[2].startswith("45 of 2,000 rows of development and test occur in another partition")
+    assert permit(published, "as_published", []) == published
     assert clean.findings == ()
     assert clean.rows["train"] == pytest.approx(8050, abs=150)
     assert clean.rows["test"] == pytest.approx(1006, abs=60)

@@ -155,7 +155,7 @@ def test_the_pool_is_all_training_rows_and_the_unlabelled_part(task, corpus):
 
 def test_planning_knows_the_sizes_of_a_fit(task, corpus):
     for targets in (TARGETS, ("valence",)):
-        facts = task_facts(corpus.facts("as_published", targets), targets, 0.1)
+        facts = task_facts(corpus.facts("as_published", targets), spec_of(corpus, 0.1, targets=targets))
         fit = task(0.1, targets=targets).fit_data(0)
         assert facts.n_labelled == len(fit.labelled) == (90 if targets == TARGETS else 100)
         assert (facts.n_pool, facts.n_development) == (len(fit.train), len(fit.development))
@@ -213,7 +213,6 @@ def test_the_version_is_part_of_every_id(corpus):
     ("changes", "sentence"),
     [
         ({"selection": "last"}, "Task selection last: not known here; there is best_development alone."),
-        ({"transductive": True}, "Task transductive True: not known here; there is False alone."),
         ({"version": 2}, "Task version 2: not known here; there is 1 alone."),
         ({"targets": ("arousal", "joy")}, "unknown target joy; the corpus has arousal, valence."),
         ({"view": "lld"}, r"view lld has shape \[1100, 2, 2\], but systems take rows of features \[N, D\]"),

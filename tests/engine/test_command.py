@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from affect import cli
 from affect.command import main
 from affect.data.corpus import Corpus
+from affect.data.writer import array_view, write_corpus
 from affect.engine.store import Store
 from affect.study import Row
 from tests.engine import engine_fakes
@@ -50,6 +52,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--scale", "huge"], "argument --scale: invalid choice: 'huge'"),
         (["--preset", "mine"], "argument --preset: invalid choice: 'mine'"),
         (["--protocol", "mine"], "argument --protocol: invalid choice: 'mine'"),
+        (["--allow", "everything"], "argument --allow: invalid choice: 'everything'"),
         (["--executor", "slurm"], "argument --executor: invalid choice: 'slurm'"),
         (["--seeds", "few"], "argument --seeds: invalid int value: 'few'"),
         (["--seeds", "0"], "--seeds 0: at least one seed is needed."),
@@ -129,6 +132,54 @@ def test_a_target_that_the_corpus_lacks(mistaken: Callable[..., str], corpus: Co
     assert "unknown target dominance; the corpus has arousal, valence." in mistaken("--corpus", str(other))
 
 
+@pytest.fixture
+def leaking(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The corpus with speakers who keep to their partition, and one training row in test as well, under another id."""
+    samples = corpus.samples.assign(group=corpus.samples["partition"])
+    rows = np.concatenate([corpus.view("main"), np.roll(corpus.view("main"), 7, axis=0)], axis=1)
+    rows[-1] = rows[0]
+    return write_corpus(
+        tmp_path_factory.mktemp("corpora") / "leaking",
+        name="leaking",
+        title="Leaking",
+        banner="A recording lies in two partitions",
+        synthetic=True,
+        source="made up",
+        licence="none",
+        samples=samples,
+        targets=corpus.manifest.targets,
+        groups="speaker",
+        protocols={"as_published": "partition", "leak_free": "partition"},
+        views={"main": array_view(rows, "twelve numbers")},
+    )
+
+
+def test_what_was_found_stops_a_leak_free_study(mistaken: Callable[..., str], leaking: Corpus) -> None:
+    options = ("--corpus", str(leaking.folder), "--protocol", "leak_free")
+    sentence = (
+        "leaking: what was found in this corpus stops a study under leak_free (rows_recur: 1 of 90 rows of development "
+        "and test occur in another partition as well, the same in every view, such as s209 of test and s000 of train); "
+        "add --allow rows_recur to run it all the same."
+    )
+    assert sentence in mistaken(*options)
+    assert sentence in mistaken(*options, "--plan")
+    assert sentence in mistaken(*options, "--allow", "label_encoded", "rows_nearly_recur")
+
+
+def test_what_was_found_is_told_with_every_result(run: Run, leaking: Corpus, tmp_path: Path) -> None:
+    options = ("--corpus", str(leaking.folder), "--systems", "other")
+    finding = "Finding about the corpus: 1 of 90 rows of development and test occur in another partition as well"
+    stored = {}
+    for protocol, allow in (("as_published", ()), ("leak_free", ("--allow", "rows_recur"))):
+        assert run(*options, "--protocol", protocol, *allow, "--results", protocol) == 0
+        folder = "leaking-leak_free" if allow else "leaking"
+        report = (tmp_path / "reports" / "trial_study" / folder / "report.md").read_text()
+        assert finding in report
+        assert ("Allowed by --allow rows_recur." in report) == bool(allow)
+        (stored[protocol],) = Store(protocol, "trial_study").trials()["findings"].unique()
+    assert stored == {"as_published": "rows_recur", "leak_free": "rows_recur (allowed)"}
+
+
 @pytest.mark.parametrize(("damage", "sentence"), [("gone", "file is missing"), ("cut", "view main is truncated")])
 def test_damaged_views(
     mistaken: Callable[..., str], corpus: Corpus, tmp_path: Path, damage: str, sentence: str
@@ -141,6 +192,24 @@ def test_damaged_views(
     else:
         view.write_bytes(view.read_bytes()[:-4])
     assert sentence in mistaken("--corpus", str(other))
+
+
+def test_corpora_of_two_feature_sets(
+    run: Run, mistaken: Callable[..., str], corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+    for name, features in {"one": "openSMILE 2.3", "two": "openSMILE 3.0"}.items():
+        folders.append(str(tmp_path / "corpora" / name))
+        shutil.copytree(corpus.folder, folders[-1])
+        file = Path(folders[-1], "manifest.json")
+        manifest = {**json.loads(file.read_text()), "name": name, "synthetic": False}
+        manifest["views"]["main"]["features"] = features
+        file.write_text(json.dumps(manifest))
+    assert run("--corpus", folders[0], "--systems", "other", "--seeds", "1") == 0
+    capsys.readouterr()
+    sentence = "--corpus two: its view main holds openSMILE 3.0, but that of one, with which"
+    assert sentence in mistaken("--corpus", folders[1], "--systems", "other")
+    assert sentence in mistaken("--corpus", folders[1], "--plan")
 
 
 def test_results_that_are_not_this_studys(mistaken: Callable[..., str], tmp_path: Path) -> None:

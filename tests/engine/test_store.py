@@ -172,21 +172,51 @@ def test_searches_come_back_as_they_were(resolve: Resolve, results: Results) -> 
     pd.testing.assert_frame_equal(frame, history)
 
 
-def test_files_older_than_a_column_have_nulls_there(fitted: tuple[Pack, PackResult], tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["source_hash", "findings"])
+def test_files_older_than_a_column_have_nulls_there(
+    fitted: tuple[Pack, PackResult], tmp_path: Path, column: str
+) -> None:
     pack, result = fitted
     store = Store(str(tmp_path), "trial_study")
     old, new = pack.split(2)
     with store.locked():
-        for part, dropped in ((old, ["source_hash"]), (new, [])):
+        for part, dropped in ((old, [column]), (new, [])):
             ids = [t.id for t in part.trials]
             kept = [row for row in result.trials.to_pylist() if row["trial"] in ids]
             table = result.trials.from_pylist(kept, schema=result.trials.schema).drop_columns(dropped)
             store.commit(part, PackResult(table, result.curves, result.predictions))
-        rows = store.trials().groupby("trial", observed=True)["source_hash"].agg(lambda found: found.notna().all())
+        rows = store.trials().groupby("trial", observed=True)[column].agg(lambda found: found.notna().all())
     assert {trial.id: rows[trial.id] for trial in pack.trials} == {
         **{trial.id: False for trial in old.trials},
         **{trial.id: True for trial in new.trials},
     }
+
+
+def test_feature_sets_do_not_meet_in_one_study(resolve: Resolve, results: Results) -> None:
+    here = replace(resolve(Row("toy")).corpus, synthetic=False, name="here", view="hld", width=6, features="IS13")
+    store = Store(results.uri, "trial_study")
+    with store.locked():
+        store.save_request(replace(resolve(Row("toy")), corpus=here))
+    store = Store(results.uri, "trial_study")
+    there = replace(here, name="there", features="ComParE_2016")
+    with pytest.raises(UserError, match=r"--corpus there: its view hld holds ComParE_2016, but that of here, .* IS13;"):
+        store.refuse_mixture(there)
+    for alike in ({"features": "IS13"}, {"width": 7}, {"view": "lld"}, {"synthetic": True}, {"name": "here"}):
+        store.refuse_mixture(replace(there, **alike))
+
+
+def test_requests_of_older_versions_mix_with_anything(resolve: Resolve, tmp_path: Path) -> None:
+    resolved = resolve(Row("toy"))
+    old = replace(resolved, corpus=replace(resolved.corpus, synthetic=False))
+    store = Store(str(tmp_path), "trial_study")
+    with store.locked():
+        store.save_request(old)
+    file = tmp_path / "trial_study" / "requests" / "tiny.json"
+    content = json.loads(file.read_text())
+    del content["corpus"]["features"]
+    file.write_text(json.dumps(content))
+    assert store.load_request("tiny").corpus.features == ""
+    store.refuse_mixture(replace(old.corpus, name="new"))
 
 
 def test_requests_come_back_as_they_were(resolve: Resolve, results: Results) -> None:

@@ -189,7 +189,7 @@ def test_missing_baseline_is_said(tmp_path: Path) -> None:
 def test_published_values_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {"source": "P9, Table I", "reason": "", "cells": {"test": {"STL": {"arousal": 0.7654}}}}
     (tmp_path / "other.json").write_text(json.dumps(content))
-    monkeypatch.setattr("affect.report.build.read_published", lambda name: name and read_published(name, tmp_path))
+    monkeypatch.setattr("affect.report.published.FOLDER", tmp_path)
     study = make_study()
     study = replace(study, tables=(replace(study.tables[0], published="other"),), figures=(), claims=())
     build_report(make_evidence(make_resolved(study=study)), tmp_path / "out")

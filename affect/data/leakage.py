@@ -1,0 +1,239 @@
+"""The leakage gate: what of a corpus could make scores too good, found once, when it is written, for each protocol.
+
+Groups and texts that lie in two partitions come from the sample table; rows that are copies of each other (`copies.py`)
+and columns that tell the label from the views. A study under `leak_free` is stopped by the kinds in `STOPPING` unless
+its command line names them; under `as_published` findings are reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from affect.data.checks import plain_text, quoted, shown, straddling
+from affect.data.copies import Sketch, copies, sketch, steps, take
+from affect.data.manifest import LEAK_FREE, PARTITIONS, SCORED, STOPPING, UNKNOWN, Finding, TargetInfo, ViewInfo
+from affect.errors import UserError
+from affect.streams import stream
+from affect.study import CorpusFacts
+
+SAMPLE_ROWS, SAMPLE_BYTES = 4096, 128 << 20
+"""Rows of a view on which columns are scaled and compared with labels: the first bound that is reached."""
+FEWEST_ROWS = 50
+"""Fewer labelled training rows than this in the sample let one of many columns fit by chance."""
+TELLING = 0.7
+"""Share of a target that a column must explain by itself to be suspected. The best of speech (QCC) explain .41, of
+handwritten digits .35, of text .1; the label plus noise of half its standard deviation explains .8."""
+GAP = 0.5
+"""A suspect leaves at most this share of what the best ordinary column leaves unexplained."""
+MOST_SUSPECTS = 5
+"""Columns of a view that may encode one label together; if more explain it, it is easy rather than leaked."""
+CHUNK = 512
+"""Columns that are ranked at once."""
+
+Told = tuple[str, str]
+"""Kind of a finding and its sentence."""
+
+
+def findings(
+    folder: Path,
+    samples: pd.DataFrame,
+    views: Mapping[str, ViewInfo],
+    columns: Mapping[str, Sequence[str]],
+    targets: Mapping[str, TargetInfo],
+    groups: str,
+    protocols: Mapping[str, str],
+) -> tuple[Finding, ...]:
+    """The findings of every protocol in the written `views` of `folder`, in the order of the protocols.
+
+    `samples` is the stored sample table; `columns` names the columns of a view [N, D] that have names.
+    """
+    named = {view: partial(_named, view, info, columns[view]) for view, info in views.items()}
+    sketches: dict[str, Sketch] = {}
+    encoded: dict[tuple[str, str], list[str]] = {}
+    order = _labelled(samples, targets, protocols)
+    for view, info in views.items():
+        file = folder / info.file
+        most = SAMPLE_BYTES // (4 * math.prod(info.shape[1:]))
+        rows = order[: min(SAMPLE_ROWS, max(FEWEST_ROWS, most))]
+        sample = np.concatenate([take(file, rows[here]) for here in steps(file, len(rows))])
+        sketches[view] = sketch(file, sample, stream(0, "leakage", view))
+        for column in dict.fromkeys(c for p, c in protocols.items() if info.protocol in ("", p)):
+            training = samples[column].to_numpy(object)[rows] == "train"
+            labels = samples.iloc[rows[training]]
+            encoded[view, column] = _encodings(sample[training], labels, targets, named[view])
+    texts = np.zeros(len(samples), np.int64)
+    if "text" in samples.columns:
+        texts = pd.factorize(samples["text"].map(plain_text))[0]
+    recurring: dict[tuple[str, ...], list[Told]] = {}
+    found = []
+    for protocol, column in protocols.items():
+        usable = [view for view, info in views.items() if info.protocol in ("", protocol)]
+        # Protocols may share partitions and views.
+        key = (column, *usable)
+        if usable and key not in recurring:
+            recurring[key] = _recurring([sketches[view] for view in usable], texts, samples, column)
+        told = of_table(samples, column, groups) + recurring.get(key, [])
+        for view in usable:
+            told += [("label_encoded", sentence) for sentence in encoded[view, column]]
+            told += _repeated(sketches[view], named[view])
+        found += [Finding(protocol, kind, sentence) for kind, sentence in told]
+    return tuple(found)
+
+
+def permit(facts: CorpusFacts, protocol: str, allowed: Sequence[str]) -> CorpusFacts:
+    """`facts` in which the kinds that `allowed` names are marked so; refused where another stops a study."""
+    if protocol != LEAK_FREE:
+        return facts
+    told = list(zip(facts.kinds, facts.findings, strict=False))
+    refused: dict[str, str] = {}
+    for kind, text in told:
+        if kind in STOPPING and kind not in allowed:
+            refused.setdefault(kind, text)
+    if refused:
+        reasons = "; ".join(f"{kind}: {text.removesuffix('.')}" for kind, text in refused.items())
+        raise UserError(
+            f"{facts.name}: what was found in this corpus stops a study under {LEAK_FREE} ({reasons}); add --allow "
+            f"{' '.join(refused)} to run it all the same."
+        )
+    notes = facts.findings[len(told) :]
+    marked = [
+        (f"{kind} (allowed)", f"{text} Allowed by --allow {kind}.") if kind in STOPPING else (kind, text)
+        for kind, text in told
+    ]
+    return replace(facts, kinds=tuple(kind for kind, _ in marked), findings=(*(text for _, text in marked), *notes))
+
+
+def of_table(samples: pd.DataFrame, column: str, groups: str) -> list[Told]:
+    """What the sample table alone tells: groups unknown or in two partitions, texts that recur."""
+    told = []
+    partitions = samples[column].to_numpy(object)
+    if groups == UNKNOWN:
+        told.append(
+            ("groups_unknown", "Groups are unknown: rows of one speaker or recording may lie in several partitions.")
+        )
+    elif apart := straddling(samples["group"].to_numpy(object), partitions):
+        total = samples.loc[np.isin(partitions.astype(str), SCORED), "group"].nunique()
+        first, names = next(iter(apart.items()))
+        told.append(
+            (
+                "groups_straddle",
+                f"{len(apart)} of {total} groups ({groups}) lie in two or more of train, development and test; "
+                f"{quoted(first)} lies in {', '.join(names)}.",
+            )
+        )
+    if "text" in samples.columns:
+        count = len(straddling(samples["text"].map(plain_text).to_numpy(object), partitions))
+        if count:
+            told.append(("texts_recur", f"{count} texts recur in two or more of train, development and test."))
+    return told
+
+
+def _recurring(sketches: Sequence[Sketch], texts: np.ndarray, samples: pd.DataFrame, column: str) -> list[Told]:
+    """Rows of development and test that an earlier partition holds as well, and those of test among unlabelled rows."""
+    partitions = samples[column].to_numpy(object)
+    train, development, test, unlabelled = (np.flatnonzero(partitions == name) for name in PARTITIONS)
+    pairs = ((development, train), (test, np.concatenate([train, development])))
+    found = [(of, *copies(sketches, texts, of, among)) for of, among in pairs]
+    rows, exact, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    hidden = np.maximum(*copies(sketches, texts, test, unlabelled))
+    told = []
+    for kind, of, partner, where in (
+        ("rows_recur", rows, exact, "development and test occur in another partition as well, the same in every view"),
+        ("rows_nearly_recur", rows, near, "development and test occur in another partition as well, but for noise"),
+        ("unlabelled_recur", test, hidden, "test occur among the unlabelled rows as well"),
+    ):
+        if count := np.count_nonzero(partner >= 0):
+            first = np.argmax(partner >= 0)
+            pair = [f"{shown(samples['id'].iloc[row])} of {partitions[row]}" for row in (of[first], partner[first])]
+            told.append((kind, f"{count:,} of {len(of):,} rows of {where}, such as {' and '.join(pair)}."))
+    return told
+
+
+def _encodings(
+    sample: np.ndarray, labels: pd.DataFrame, targets: Mapping[str, TargetInfo], name: Callable[[int], str]
+) -> list[str]:
+    """A sentence for every column of `sample` [n, D], training rows with `labels`, that tells a target by itself."""
+    told = []
+    # Targets that are known for the same rows, as most are, share one sorting of the columns.
+    alike: dict[bytes, dict[str, np.ndarray]] = {}
+    for target in targets:
+        values = labels[target].to_numpy()
+        there = ~np.isnan(values)
+        if there.sum() >= FEWEST_ROWS and np.ptp(values[there]) > 0:
+            alike.setdefault(there.tobytes(), {})[target] = values[there]
+    for known, group in alike.items():
+        scores = explained(sample[np.frombuffer(known, bool)], group, targets)
+        for target, score in scores.items():
+            suspects, rest = suspected(score)
+            told += [
+                f"{name(column)} by itself explains {score[column]:.0%} of {target} on the training rows; the best of "
+                f"the other columns explains {rest:.0%}."
+                for column in suspects
+            ]
+    return told
+
+
+def explained(
+    columns: np.ndarray, labels: Mapping[str, np.ndarray], targets: Mapping[str, TargetInfo]
+) -> dict[str, np.ndarray]:
+    """Target → [D] how much each of `columns` [n, D] alone explains of its labels [n]: 0 is chance, 1 is all.
+
+    Continuous: the squared rank correlation. Classes: how much more often than by chance rows that are neighbours in the
+    column share their class (like Cohen's kappa). Ranks would not do for classes: features that merely put ten of them
+    into a good order have a correlation ratio of .98. Rows are in random order, which settles ties.
+    """
+    found: dict[str, list[np.ndarray]] = {target: [] for target in labels}
+    rank = np.arange(len(columns)) - (len(columns) - 1) / 2
+    for start in range(0, columns.shape[1], CHUNK):
+        order = np.argsort(np.ascontiguousarray(columns[:, start : start + CHUNK].T), axis=1, kind="stable")
+        for target, values in labels.items():
+            if targets[target].kind == "class":
+                chance = np.square(np.unique(values, return_counts=True)[1] / len(values)).sum()
+                by_column = values[order]
+                agreement = (by_column[:, 1:] == by_column[:, :-1]).mean(axis=1)
+                found[target].append((agreement - chance) / (1 - chance))
+            else:
+                ranks = pd.Series(values).rank().to_numpy() - (len(values) + 1) / 2
+                found[target].append(np.square(ranks[order] @ rank) / (rank @ rank * (ranks @ ranks)))
+    return {target: np.concatenate(parts) for target, parts in found.items()}
+
+
+def suspected(score: np.ndarray) -> tuple[np.ndarray, float]:
+    """Columns whose `score` [D] is high and far above the best of the others, and that one's; nothing is beside a last."""
+    order = np.argsort(-score, kind="stable")
+    for count in range(min(MOST_SUSPECTS, len(order)), 0, -1):
+        last = score[order[count - 1]]
+        rest = float(score[order[count]]) if count < len(order) else 0.0
+        if last >= TELLING and 1 - last <= GAP * (1 - rest):
+            return order[:count], rest
+    return order[:0], 0.0
+
+
+def _repeated(view: Sketch, name: Callable[[int], str]) -> list[Told]:
+    if not view.repeated:
+        return []
+    later, earlier = view.repeated[0]
+    count = len(view.repeated)
+    what = "columns are" if count > 1 else "column is"
+    first = f"{name(later)} is {name(earlier)}"
+    return [("columns_repeat", f"{count:,} {what} identical to an earlier one of the same view: {first}.")]
+
+
+def _labelled(samples: pd.DataFrame, targets: Mapping[str, TargetInfo], protocols: Mapping[str, str]) -> np.ndarray:
+    """Rows with a label that are scored under any protocol, shuffled."""
+    scored = samples[list(protocols.values())].isin(SCORED).any(axis=1)
+    rows = np.flatnonzero(scored & samples[list(targets)].notna().any(axis=1))
+    return stream(0, "leakage", "rows").permutation(rows)
+
+
+def _named(view: str, info: ViewInfo, names: Sequence[str], column: int) -> str:
+    """A column of a view [N, ...] in a sentence: by its name, or counted from 0."""
+    place = names[column] if names else ",".join(map(str, np.unravel_index(column, info.shape[1:])))
+    return f"column {place} of view {view}"

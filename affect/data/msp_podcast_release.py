@@ -1,0 +1,144 @@
+"""The label files of an MSP-Podcast release, in the csv form or the older text form.
+
+    <root>/Labels/labels_consensus.csv | labels_concensus.csv     FileName, EmoAct, EmoVal, EmoDom, SpkrID, Split_Set
+                  labels_detailed.csv                             the raters' votes
+                  Labels.txt                                      consensus and votes, with
+          /Partitions.txt  /Speaker_ids.txt                       what the csv says in columns
+
+Folders and files are found in whatever case; the folder Labels may be absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from affect.data import checks
+from affect.data.manifest import TargetInfo
+from affect.data.speech import ATTRIBUTES, Vote, find_file, find_folder, parse_vote, read_evaluations, read_lines
+from affect.data.tabular import open_table
+from affect.errors import UserError
+
+LOW, HIGH = 1.0, 7.0
+PREFIX = "MSP-PODCAST"
+CSV, TEXT = ("labels_consensus.csv", "labels_concensus.csv"), "Labels.txt"
+COLUMNS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
+_CLIP = re.compile(rf"(?P<id>{PREFIX}_\w+)\.(?i:wav)", re.ASCII)
+_ANONYMOUS = ("", "unknown")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the files of a release say, keyed by clip (the name of its file without .wav)."""
+
+    file: Path
+    """Of the labels."""
+    values: Mapping[str, tuple[float, ...]]
+    """Arousal, valence, dominance on 1..7; NaN where there is none."""
+    votes: Mapping[str, Sequence[Vote]]
+    partitions_file: Path
+    partitions: Mapping[str, str]
+    """As spelt in that file: Train, Development or Validation, Test1, ..."""
+    speakers: Mapping[str, str]
+    """The known ones only."""
+
+
+def read_release(root: Path, partitions: Path | None = None) -> Release:
+    """The release in `root`, with the partitions of a file like Partitions.txt instead of its own where one is given.
+
+    Whatever is malformed ends in a `UserError` that names file, line or row, and value.
+    """
+    folders = [folder for folder in (find_folder(root, "Labels"), root) if folder is not None]
+
+    def find(*names: str) -> Path | None:
+        return next((file for folder in folders if (file := find_file(folder, *names))), None)
+
+    if file := find(*CSV):
+        values, released, speakers = _read_csv(file)
+        partitions_file = file
+        detailed = find("labels_detailed.csv")
+        votes = _read_votes(detailed) if detailed else {}
+    elif file := find(TEXT):
+        found = read_evaluations(file, _CLIP, (PREFIX,), HIGH)
+        values = {each.name["id"]: each.values for each in found}
+        votes = {each.name["id"]: each.votes for each in found}
+        partitions_file = find("Partitions.txt") or root / "Partitions.txt"
+        released = {} if partitions else read_partitions(partitions_file)
+        speakers_file = find("Speaker_ids.txt")
+        speakers = read_speakers(speakers_file) if speakers_file else {}
+    else:
+        raise UserError(f"{folders[0]}: has none of the label files {', '.join((*CSV, TEXT))}.")
+    if partitions:
+        partitions_file, released = partitions, read_partitions(partitions)
+    known = {clip: name.strip() for clip, name in speakers.items() if name.strip().lower() not in _ANONYMOUS}
+    return Release(file, values, votes, partitions_file, released, known)
+
+
+def _read_csv(file: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, str], dict[str, str]]:
+    """Clip → labels, clip → partition, clip → speaker."""
+    table = open_table(file)
+    cells = table.strings([table.need(column) for column in ("FileName", "Split_Set", "SpkrID")])
+    ids = [_clip(name, f"{file}: column FileName, row {row}") for row, name in enumerate(cells["FileName"], start=1)]
+    checks.check_ids(ids, str(file), "FileName")
+    values = []
+    for target in ATTRIBUTES:
+        numbers = table.column_floats(table.need(COLUMNS[target]), ids)
+        checks.check_target(numbers, ids, TargetInfo(LOW, HIGH), str(file), COLUMNS[target])
+        values.append(numbers.tolist())
+    labels = dict(zip(ids, zip(*values, strict=True), strict=True))
+    return labels, dict(zip(ids, cells["Split_Set"], strict=True)), dict(zip(ids, cells["SpkrID"], strict=True))
+
+
+def _read_votes(file: Path) -> dict[str, list[Vote]]:
+    """Clip → votes of labels_detailed.csv, in which a rater may occur twice."""
+    table = open_table(file)
+    cells = table.strings([table.need("FileName"), table.need("EmoDetail")])
+    votes: dict[str, list[Vote]] = {}
+    for row, (name, text) in enumerate(zip(cells["FileName"], cells["EmoDetail"], strict=True), start=1):
+        if vote := parse_vote(text):
+            votes.setdefault(_clip(name, f"{file}: column FileName, row {row}"), []).append(vote)
+    return votes
+
+
+def read_partitions(file: Path) -> dict[str, str]:
+    """Clip → partition from lines such as `Train; MSP-PODCAST_0001_0008.wav`, each clip once."""
+    found: dict[str, str] = {}
+    for number, line in read_lines(file):
+        partition, semicolon, name = (part.strip() for part in line.rstrip("; ").partition(";"))
+        if not semicolon:
+            raise UserError(f"{file}: line {number}: {checks.shown(line)} is not of the form PARTITION; CLIP.wav")
+        clip = _clip(name, f"{file}: line {number}")
+        if clip in found:
+            raise UserError(f"{file}: line {number}: {clip} occurs twice.")
+        found[clip] = partition
+    return found
+
+
+def read_speakers(file: Path) -> dict[str, str]:
+    """Clip → speaker from Speaker_ids.txt, where lines `Speaker_12; Male` stand among `MSP-PODCAST_x.wav; 12`."""
+    found: dict[str, str] = {}
+    for number, line in read_lines(file):
+        name, semicolon, speaker = (part.strip() for part in line.rstrip("; ").partition(";"))
+        if not semicolon or not speaker:
+            raise UserError(
+                f"{file}: line {number}: {checks.shown(line)} is neither SPEAKER; GENDER nor CLIP.wav; SPEAKER."
+            )
+        if name.startswith("Speaker"):
+            continue
+        clip = _clip(name, f"{file}: line {number}")
+        if found.setdefault(clip, speaker) != speaker:
+            raise UserError(
+                f"{file}: line {number}: {clip} is said to be of speaker {checks.shown(speaker)} "
+                f"after {checks.shown(found[clip])}."
+            )
+    return found
+
+
+def _clip(name: str, place: str) -> str:
+    """The id of the clip whose file is `name`; `place` begins the sentence that refuses anything else."""
+    match = _CLIP.fullmatch(name.strip())
+    if match is None:
+        raise UserError(f"{place}: {checks.shown(name)} is no {PREFIX}_....wav")
+    return match["id"]

@@ -1,0 +1,233 @@
+"""Precomputed features in the forms that people have them: a file per clip, or a table of one row per clip."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from affect.data import checks
+from affect.data.audio import STEPS
+from affect.data.foreign import read_mat, read_npz
+from affect.data.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv
+from affect.data.sources import Gather, Source, at_hand, padded
+from affect.data.tabular import open_table, read_array
+from affect.errors import UserError
+
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".arff", ".mat")
+"""Of files per clip."""
+RECORDINGS = (".wav", ".flac", ".mp3", ".mp4", ".avi")
+"""Suffixes that an id in a table may carry."""
+VECTORS, FRAMES = "hld", "lld"
+"""What a view of one vector per clip is called, and one of frames."""
+
+
+def open_precomputed(path: Path, feature_set: str | None, beside: Path) -> dict[str, Source]:
+    """View → source, of one view: `hld` for vectors, `lld` for frames. `beside` is a folder with room for a copy."""
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder.")
+    if not feature_set:
+        raise UserError(
+            f"{path}: add --feature-set with the name and version of these features, such as "
+            '--feature-set "IS13_ComParE, openSMILE 2.3".'
+        )
+    source = _open_clips(path, feature_set) if path.is_dir() else _open_table(path, feature_set, beside)
+    return {VECTORS if source.steps is None else FRAMES: source}
+
+
+# A file per clip
+
+
+def _open_clips(folder: Path, feature_set: str) -> Source:
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+            continue
+        if file.stem in files:
+            raise UserError(f"{file}: clip {checks.shown(file.stem)} has {files[file.stem].name} as well.")
+        files[file.stem] = file
+    if not files:
+        raise UserError(f"{folder}: holds no file of features ({', '.join(SUFFIXES)}).")
+    first, *_ = files.values()
+    example = read_clip(first)
+    width = example.shape[-1]
+
+    def vectors(ids: Sequence[str]) -> np.ndarray:
+        return np.stack([_vector(files[clip], width, first) for clip in ids])
+
+    def frames(ids: Sequence[str]) -> np.ndarray:
+        return np.stack([padded(_frames(files[clip], width, first), STEPS) for clip in ids])
+
+    if example.ndim == 1:
+        return Source(folder, feature_set, (width,), files.keys(), at_hand(vectors))
+    steps = {clip: len(_frames(file, width, first)) for clip, file in files.items()}
+    return Source(folder, feature_set, (STEPS, width), files.keys(), at_hand(frames), steps)
+
+
+def read_clip(file: Path) -> np.ndarray:
+    """The numbers of one clip: a vector [D] (also where the file holds one row), or frames [T, D]."""
+    suffix = file.suffix.lower()
+    if suffix == ".npy":
+        values = read_array(file)
+    elif suffix in (".npz", ".mat"):
+        values = _only(read_npz(file) if suffix == ".npz" else read_mat(file), file)
+    else:
+        rows = open_arff(file) if suffix == ".arff" else open_csv(file)
+        found = list(rows.numbers())
+        values = np.stack(found) if found else np.empty((0, 0))
+    if values.ndim not in (1, 2) or not values.size:
+        raise UserError(f"{file}: holds an array {list(values.shape)}; [columns] or [frames, columns] is due.")
+    return values[0] if values.ndim == 2 and len(values) == 1 else values
+
+
+def _vector(file: Path, width: int, first: Path) -> np.ndarray:
+    values = read_clip(file)
+    if values.ndim != 1:
+        raise UserError(f"{file}: holds {len(values)} rows, but {first.name} holds one.")
+    return _of_width(values, width, file, first)
+
+
+def _frames(file: Path, width: int, first: Path) -> np.ndarray:
+    return _of_width(np.atleast_2d(read_clip(file)), width, file, first)
+
+
+def _of_width(values: np.ndarray, width: int, file: Path, first: Path) -> np.ndarray:
+    if values.shape[-1] != width:
+        raise UserError(f"{file}: has {values.shape[-1]} columns, but {first.name} has {width}.")
+    return values
+
+
+def _only(arrays: Mapping[str, np.ndarray], file: Path) -> np.ndarray:
+    """The one array of numbers."""
+    numeric = {name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}
+    if len(numeric) != 1:
+        raise UserError(f"{file}: holds {', '.join(numeric) or 'no array'} of numbers; exactly one is due.")
+    return next(iter(numeric.values()))
+
+
+# A table
+
+
+def _open_table(file: Path, feature_set: str, beside: Path) -> Source:
+    suffix = file.suffix.lower()
+    if suffix in (".npy", ".npz", ".mat"):
+        return _open_array(file, feature_set)
+    if suffix == ".arff":
+        return _open_text(open_arff(file), feature_set, beside)
+    table = open_table(file)
+    key = key_of(table.columns)
+    if key is None:
+        raise _no_ids(file)
+    column = table.columns[key]
+    named = table.strings([column])[column]
+    features = tuple(name for name in table.columns if name.lower() not in NOT_FEATURES)
+    return _streamed(
+        file, feature_set, named, column, table.columns, features, beside, partial(table.numbers, features, named)
+    )
+
+
+def _open_text(rows: Rows, feature_set: str, beside: Path) -> Source:
+    key = rows.key
+    if key is None:
+        raise _no_ids(rows.file)
+    named = [cells[key] for _, cells in rows.cells()]
+    return _streamed(rows.file, feature_set, named, rows.names[key], rows.names, rows.columns, beside, rows.numbers)
+
+
+def _streamed(
+    file: Path,
+    feature_set: str,
+    named: Sequence[str],
+    key: str,
+    columns: Sequence[str],
+    features: tuple[str, ...],
+    beside: Path,
+    blocks: Callable[[], Iterable[np.ndarray]],
+) -> Source:
+    """A table of which `blocks` brings the rows one after another: a row [D], or some [n, D], at a time."""
+    ids = _ids(named, file, key)
+    if not features:
+        raise UserError(f"{file}: has no column of features.")
+    other = [name for name in columns if name not in features and name != key]
+    notes = (f"Columns of {file.name} that are no features were left out: {', '.join(other)}.",) if other else ()
+    opened = partial(_spooled, blocks, ids, len(features), beside)
+    return Source(file, feature_set, (len(features),), ids, opened, columns=features, notes=notes)
+
+
+@contextmanager
+def _spooled(
+    blocks: Callable[[], Iterable[np.ndarray]], ids: Sequence[str], width: int, beside: Path
+) -> Iterator[Gather]:
+    """Rows in any order, from a nameless copy on disk: the samples' order is not the table's."""
+    place = {clip: row for row, clip in enumerate(ids)}
+    with tempfile.TemporaryFile(dir=beside) as copy, np.errstate(over="ignore"):
+        for block in blocks():
+            copy.write(np.ascontiguousarray(block, np.float32).data)
+        copy.flush()
+        rows = np.memmap(copy, np.float32, "r", shape=(len(ids), width))
+        yield lambda wanted: rows[[place[clip] for clip in wanted]]
+
+
+def _open_array(file: Path, feature_set: str) -> Source:
+    """An array [N, D], the ids in the archive or in a file beside it."""
+    ids, key = None, ""
+    if file.suffix.lower() == ".npy":
+        values = read_array(file)
+    else:
+        arrays = read_npz(file) if file.suffix.lower() == ".npz" else read_mat(file)
+        texts = {name: array for name, array in arrays.items() if array.dtype.kind == "U" and array.ndim == 1}
+        values = _only(arrays, file)
+        if len(texts) == 1:
+            ((key, text),) = texts.items()
+            ids = _ids(text.tolist(), file, key)
+    if values.ndim != 2 or not values.size:
+        raise UserError(f"{file}: holds an array {list(values.shape)}; [clips, columns] is due.")
+    ids = ids or _ids_beside(file)
+    if len(ids) != len(values):
+        raise UserError(f"{file}: has {len(values)} rows but {len(ids)} ids.")
+    place = {clip: row for row, clip in enumerate(ids)}
+    return Source(
+        file,
+        feature_set,
+        values.shape[1:],
+        ids,
+        at_hand(lambda wanted: values[[place[clip] for clip in wanted]]),
+    )
+
+
+def _ids_beside(file: Path) -> list[str]:
+    """Ids from `<name>.ids.txt`, one a line, or `<name>.ids.csv`, in a column called id, name or file."""
+    lines, listed = (file.with_name(f"{file.stem}.ids{suffix}") for suffix in (".txt", ".csv"))
+    if lines.is_file():
+        try:
+            return _ids(lines.read_text(encoding="utf-8").splitlines(), lines, "1")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{lines}: cannot be read ({error}).") from None
+    if not listed.is_file():
+        raise UserError(f"{file}: the ids of its rows are missing; write them to {lines.name}, one a line.")
+    table = open_table(listed)
+    key = key_of(table.columns)
+    if key is None:
+        raise _no_ids(listed)
+    column = table.columns[key]
+    return _ids(table.strings([column])[column], listed, column)
+
+
+def _ids(named: Sequence[str], file: Path, column: str) -> list[str]:
+    """Clip names without folder and suffix, each of which is there once."""
+    ids = []
+    for name in named:
+        path = PurePosixPath(name.strip().replace("\\", "/"))
+        ids.append(path.stem if path.suffix.lower() in RECORDINGS else path.name)
+    checks.check_ids(ids, str(file), column)
+    if not ids:
+        raise UserError(f"{file}: has no rows.")
+    return ids
+
+
+def _no_ids(file: Path) -> UserError:
+    return UserError(f"{file}: no column names the clips; call it {' or '.join(ID_COLUMNS[:3])}.")

@@ -1,0 +1,435 @@
+"""Features for the readers: attached from folders and tables in every form, exact, and refused in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from affect.data import features, precomputed
+from affect.data.audio import STEPS
+from affect.data.extraction import extract_folder, open_features
+from affect.data.features import Attached, attach, known_ids
+from affect.data.readers import add_prepare_parser
+from affect.data.sources import padded
+from affect.errors import UserError
+from tests.data.test_audio import tone, write
+
+NAMES = ("a", "b", "c.1", "d")
+VECTORS = np.array([[1.5, -2.0, 3e-7], [0.1, 2.5e12, -0.0], [7.0, 8.0, 9.0], [0.25, 0.5, 0.75]])
+FRAMES = {name: np.random.default_rng(i).standard_normal((2 + i, 3)) for i, name in enumerate(NAMES)}
+SET = ("--feature-set", "my set 1")
+
+
+def parsed(out: Path, *words: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    features.add_arguments(parser)
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args([*map(str, words), "--out", str(out / "corpus")])
+
+
+def no_wavs() -> dict[str, Path]:
+    raise AssertionError("recordings were asked for")
+
+
+def attached(tmp_path: Path, *words: object, ids: tuple[str, ...] = NAMES) -> Attached:
+    return attach(pd.DataFrame({"id": ids}), parsed(tmp_path, *words), no_wavs)
+
+
+def values(made: Attached, view: str) -> np.ndarray:
+    source = made.views[view]
+    whole = np.concatenate(list(source.blocks()))
+    assert whole.shape == source.shape
+    return whole
+
+
+def arff(rows: dict[str, list[np.ndarray]]) -> str:
+    """As openSMILE writes it: a quoted name, a time, features, a class of unknown value."""
+    head = "@relation openSMILE_features\n\n@attribute name string\n@attribute frameTime numeric\n"
+    head += "".join(f"@attribute pcm_f{i}[0] numeric\n" for i in range(3))
+    head += "@attribute class {unknown}\n@attribute emotion numeric\n".replace("emotion", "Class")
+    lines = [
+        f"'{name}.wav',0.010000,{','.join(repr(float(x)) for x in row)},?,?" for name in rows for row in rows[name]
+    ]
+    return f"{head}\n@data\n\n" + "\n".join(lines) + "\n"
+
+
+def comma(cells: np.ndarray) -> str:
+    return ",".join(repr(float(x)) for x in cells)
+
+
+CLIPS: dict[str, Callable[[Path, str, np.ndarray], object]] = {
+    "npy": lambda file, _, x: np.save(file, x),
+    "npz": lambda file, _, x: np.savez(file, anything=x, fs=np.array("16 kHz")),
+    "mat": lambda file, _, x: savemat(file, {"Audio_data": x}),
+    "csv": lambda file, _, x: file.write_text("\n".join(map(comma, np.atleast_2d(x))) + "\n"),
+    "tsv": lambda file, _, x: file.write_text("\n".join(map(comma, np.atleast_2d(x))).replace(",", "\t")),
+    "arff": lambda file, name, x: file.write_text(arff({name: list(np.atleast_2d(x))})),
+}
+
+
+def smile_csv(file: Path, name: str, x: np.ndarray) -> None:
+    lines = [f"'{name}';0.01;{comma(row).replace(',', ';')}" for row in np.atleast_2d(x)]
+    file.write_text("name;frameTime;f0;f1;f2\n" + "\n".join(lines))
+
+
+@pytest.mark.parametrize("suffix", [*CLIPS, "smile"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_file_per_clip(tmp_path, suffix, framed):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    save = smile_csv if suffix == "smile" else CLIPS[suffix]
+    given_rows = FRAMES if framed else dict(zip(NAMES, VECTORS, strict=True))
+    for name, x in given_rows.items():
+        save(folder / f"{name}.{suffix.replace('smile', 'csv')}", name, x)
+    order = ("d", "a", "unheard", "c.1")
+    made = attached(tmp_path, "--features", folder, *SET, ids=order)
+    assert made.samples["id"].tolist() == ["d", "a", "c.1"]
+    assert made.notes == (
+        "1 of 4 clips have no features and were left out, such as unheard.",
+        "1 clips with features are not in the corpus, such as b.",
+    )
+    expected = np.stack([padded(np.atleast_2d(given_rows[name]), STEPS) for name in ("d", "a", "c.1")])
+    if framed:
+        assert made.samples["lld_steps"].tolist() == [5.0, 2.0, 4.0]
+        assert (made.views["lld"].lengths, made.views["lld"].features) == ("lld_steps", "my set 1")
+        np.testing.assert_array_equal(values(made, "lld"), expected.astype(np.float32))
+    else:
+        assert made.views["hld"].lengths == ""
+        np.testing.assert_array_equal(values(made, "hld"), expected[:, 0].astype(np.float32))
+
+
+def frame_of(vectors: np.ndarray, key: str = "id") -> pd.DataFrame:
+    return pd.DataFrame({key: NAMES, **{f"f{i}": vectors[:, i] for i in range(3)}})
+
+
+def beside_npy(folder: Path) -> Path:
+    np.save(folder / "x.npy", VECTORS)
+    (folder / "x.ids.txt").write_text("\n".join(NAMES) + "\n")
+    return folder / "x.npy"
+
+
+def beside_mat(folder: Path) -> Path:
+    savemat(folder / "x.mat", {"X": VECTORS})
+    (folder / "x.ids.csv").write_text("row,file\n" + "".join(f"{i},some/{n}.WAV\n" for i, n in enumerate(NAMES)))
+    return folder / "x.mat"
+
+
+def inside_npz(folder: Path) -> Path:
+    np.savez(folder / "x.npz", features=VECTORS, clips=np.array(NAMES))
+    return folder / "x.npz"
+
+
+def table(folder: Path, suffix: str, key: str = "id") -> Path:
+    file, frame = folder / f"x.{suffix}", frame_of(VECTORS, key)
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pandas(frame), file)
+    elif suffix == "arff":
+        file.write_text(arff(dict(zip(NAMES, VECTORS[:, None], strict=True))))
+    else:
+        frame.assign(start="0 days").to_csv(file, index=False, sep="\t" if suffix == "tsv" else ",")
+    return file
+
+
+TABLES: dict[str, Callable[[Path], Path]] = {
+    "npy": beside_npy,
+    "mat": beside_mat,
+    "npz": inside_npz,
+    "csv": lambda folder: table(folder, "csv"),
+    "tsv": lambda folder: table(folder, "tsv", "FileName"),
+    "parquet": lambda folder: table(folder, "parquet", "name"),
+    "arff": lambda folder: table(folder, "arff"),
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table(tmp_path, form, monkeypatch):
+    monkeypatch.setattr(features, "CHUNK_BYTES", 24)  # Two rows a block.
+    made = attached(tmp_path, "--features", TABLES[form](tmp_path), *SET, ids=("d", "b", "a"))
+    np.testing.assert_array_equal(values(made, "hld"), VECTORS[[3, 1, 0]].astype(np.float32))
+    assert made.notes[-1] == "1 clips with features are not in the corpus, such as c.1."
+    if form in ("csv", "tsv", "arff"):
+        assert "no features were left out: " in made.notes[0]
+    assert known_ids(parsed(tmp_path, "--features", TABLES[form](tmp_path), *SET), no_wavs) == list(NAMES)
+
+
+def test_memory_is_bounded_by_a_block(tmp_path):
+    pq.write_table(pa.table({"id": [f"c{i}" for i in range(9000)], "x": np.arange(9000.0)}), tmp_path / "x.parquet")
+    order = tuple(f"c{i}" for i in np.random.default_rng(0).permutation(9000))
+    made = attached(tmp_path, "--features", tmp_path / "x.parquet", *SET, ids=order)
+    assert [float(f"{clip[1:]}") for clip in order] == values(made, "hld")[:, 0].tolist()
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.parquet"]
+
+
+def test_parts_of_one_set(tmp_path):
+    for name, rows in {"one": [0, 2], "two": [3, 1]}.items():
+        frame_of(VECTORS).iloc[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    both = (tmp_path / "one.csv", tmp_path / "two.csv")
+    made = attached(tmp_path, "--features", *both, *SET)
+    np.testing.assert_array_equal(values(made, "hld"), VECTORS.astype(np.float32))
+    frame_of(VECTORS).to_csv(both[1], index=False)
+    with pytest.raises(UserError, match=r"two\.csv: clip a is in .*one\.csv as well"):
+        attached(tmp_path, "--features", *both, *SET)
+    frame_of(VECTORS).iloc[[3], :3].to_csv(both[1], index=False)
+    with pytest.raises(UserError, match=r"two\.csv: view hld is \[2\] a clip, in .*one\.csv \[3\]"):
+        attached(tmp_path, "--features", *both, *SET)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A features folder of two clips and a silent one."""
+    wavs = {name: write(tmp_path / "wavs" / f"{name}.wav", tone(100 * (i + 2))) for i, name in enumerate("ab")}
+    wavs["c"] = write(tmp_path / "wavs" / "c.wav", np.zeros(900))
+    extract_folder(wavs, tmp_path / "f", ["mfb"])
+    return tmp_path / "f"
+
+
+def test_a_features_folder(tmp_path, folder):
+    made = attached(tmp_path, "--features", folder, ids=("b", "c", "a"))
+    assert made.samples["mfb_steps"].tolist() == [48.0, 48.0]
+    assert made.views["mfb"].features == open_features(folder).sets["mfb"].features
+    assert made.notes == (
+        "1 recordings have no features (c: silent).",
+        "1 of 3 clips have no features and were left out, such as c.",
+    )
+    np.testing.assert_array_equal(values(made, "mfb")[0, :48], np.load(folder / "clips" / "b.npz")["mfb"])
+    (folder / "features.json").write_text((folder / "features.json").read_text().replace("true", "false"))
+    with pytest.raises(UserError, match="f: its extraction was interrupted"):
+        attached(tmp_path, "--features", folder)
+
+
+def test_sets_are_not_mixed(tmp_path, folder):
+    other = tmp_path / "g"
+    extract_folder({"d": write(tmp_path / "wavs" / "d.wav", tone(900))}, other, ["mfb"])
+    assert attached(tmp_path, "--features", folder, other, ids=("d", "a")).samples["id"].tolist() == ["d", "a"]
+    text = (other / "features.json").read_text()
+    (other / "features.json").write_text(text.replace("40 log mel bands", "41 log mel bands"))
+    with pytest.raises(UserError, match=r"g: view mfb holds 41 .*, .*f 40 log .*; feature sets must not be mixed"):
+        attached(tmp_path, "--features", folder, other)
+
+
+def test_recordings_are_extracted_beside_the_corpus(tmp_path, folder):
+    wavs = {name: tmp_path / "wavs" / f"{name}.wav" for name in "abc"}
+    args = parsed(tmp_path, "--audio", "--sets", "mfb")
+    assert known_ids(args, lambda: wavs) == ["a", "b", "c"]
+    made = attach(pd.DataFrame({"id": ["c", "b", "x"]}), args, lambda: wavs)
+    assert made.samples["id"].tolist() == ["b"]
+    assert list(open_features(tmp_path / "corpus-features").clips) == ["b"]
+    assert "c: silent" in made.notes[0]
+    again = attached(tmp_path, "--audio", tmp_path / "wavs", "--sets", "mfb", ids=("b", "c", "x"))
+    np.testing.assert_array_equal(values(again, "mfb"), values(made, "mfb"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "--features PATH or --audio: one of them must say"),
+        (["--features", "{}/x.csv"], "x.csv: add --feature-set with the name and version"),
+        (["--features", "{}/y.csv", *SET], "y.csv: there is no such file or folder"),
+        (["--features", "{}/x.csv", *SET, "--sets", "hld"], "x.csv: --sets goes with --audio"),
+        (["--features", "{}/f", *SET], "--feature-set my set 1: .*f knows what it holds"),
+        (["--features", "{}/f", "--sets", "hld"], "--sets hld: .*f has mfb alone"),
+        (["--features", "{}/f", "{}/x.csv"], "x.csv: add --feature-set"),
+        (["--audio", *SET], "--feature-set my set 1: goes with --features"),
+        (["--audio", "{}/none"], "none: there is no .wav file"),
+        (["--audio", "{}/wavs", "--sets", "mfb"], "--audio: has no clip of the corpus; the corpus has c.1, ... and"),
+        (["--features", "{}/f"], "f: has no clip of the corpus; the corpus has c.1, ... and there is a, ..."),
+    ],
+)
+def test_mistakes(tmp_path, folder, words, sentence):
+    frame_of(VECTORS).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(UserError, match=sentence):
+        attached(tmp_path, *(word.format(tmp_path) for word in words), ids=("c.1", "d"))
+
+
+HEAD = "@relation x\n@attribute name string\n@attribute 'a b' numeric\n@attribute \"c\" real\n@data\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("x.csv", "id,f\na,1\na,2\n", "column id: id a occurs in rows 1 and 2"),
+        ("x.csv", "id,f\na,1\n,2\n", "column id, row 2: the id is missing"),
+        ("x.csv", "id,f\na,1\nb,zwei\n", "column f, row b: 'zwei' is not a number"),
+        ("x.csv", "id,class\na,1\n", "has no column of features"),
+        ("x.csv", "key,f\na,1\n", "no column names the clips; call it id or name or file"),
+        ("x.csv", "id,f\n", "has no rows"),
+        ("x.csv", "id,f\na,1,2\n", "cannot be read as a table"),
+        ("x.txt", "id,f\n", r"the name must end in \.csv, \.tsv or \.parquet"),
+        ("x.arff", HEAD + "'a',1\n", "line 6 has 2 values for 3 columns"),
+        ("x.arff", HEAD + "'a',1,2\n\n% words\n'b',1,?\n", r"line 9, column c: '\?' is not a number"),
+        ("x.arff", HEAD + "'a',1,2\na.wav,1,2\n", "column name: id a occurs in rows 1 and 2"),
+        ("x.arff", HEAD + "{0 a, 1 2}\n", "line 6 has 2 values for 3 columns"),
+        ("x.arff", HEAD + "'a,1,2\n", "cannot be read"),
+        ("x.arff", HEAD[:-6], r"no ARFF file \(the line @data is missing"),
+        ("x.arff", HEAD.replace("name string", "named string") + "'a',1,2\n", "no column names the clips"),
+        ("x.arff", "id,f\na,1\n", "line 1: 'id,f' has no place in the head of an ARFF file"),
+        ("x.arff", "@attribute x\n@data\n", "line 1: '@attribute x' declares no attribute"),
+    ],
+)
+def test_malformed_tables(tmp_path, name, content, sentence):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}: {sentence}"):
+        values(attached(tmp_path, "--features", tmp_path / name, *SET), "hld")
+
+
+def test_malformed_arrays(tmp_path):
+    file = beside_npy(tmp_path)
+    (tmp_path / "x.ids.txt").write_text("a\nb\n")
+    with pytest.raises(UserError, match=r"x\.npy: has 4 rows but 2 ids"):
+        attached(tmp_path, "--features", file, *SET)
+    (tmp_path / "x.ids.txt").write_text("a\nb\n\nb")
+    with pytest.raises(UserError, match=r"x\.ids\.txt: column 1, row 3: the id is missing"):
+        attached(tmp_path, "--features", file, *SET)
+    (tmp_path / "x.ids.txt").unlink()
+    with pytest.raises(UserError, match=r"x\.npy: the ids of its rows are missing; write them to x\.ids\.txt"):
+        attached(tmp_path, "--features", file, *SET)
+    np.savez(tmp_path / "y.npz", a=VECTORS, b=VECTORS)
+    with pytest.raises(UserError, match=r"y\.npz: holds a, b of numbers; exactly one is due"):
+        attached(tmp_path, "--features", tmp_path / "y.npz", *SET)
+    np.save(file, np.zeros((2, 3, 4)))
+    with pytest.raises(UserError, match=r"x\.npy: holds an array \[2, 3, 4\]; \[clips, columns\] is due"):
+        attached(tmp_path, "--features", file, *SET)
+
+
+def test_malformed_clips(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+
+    def refused(sentence: str) -> None:
+        with pytest.raises(UserError, match=sentence):
+            values(attached(tmp_path, "--features", folder, *SET), "hld")
+
+    refused("clips: holds no file of features")
+    np.save(folder / "a.npy", VECTORS[0])
+    np.save(folder / "b.npy", VECTORS[1, :2])
+    refused(r"b\.npy: has 2 columns, but a\.npy has 3")
+    np.save(folder / "b.npy", VECTORS)
+    refused(r"b\.npy: holds 4 rows, but a\.npy holds one")
+    np.save(folder / "b.npy", np.zeros((2, 3, 4)))
+    refused(r"b\.npy: holds an array \[2, 3, 4\]; \[columns\] or \[frames, columns\] is due")
+    (folder / "b.npy").unlink()
+    (folder / "b.csv").write_text("x,y,z\n1,2,drei\n")
+    refused(r"b\.csv: line 2, column z: 'drei' is not a number")
+    (folder / "a.mat").touch()
+    refused(r"a\.npy: clip a has a\.mat as well")
+    (folder / "a.mat").unlink()
+    np.save(folder / "a.npy", FRAMES["a"])
+    np.save(folder / "d.npy", FRAMES["a"][:, :2])
+    (folder / "b.csv").unlink()
+    refused(r"d\.npy: has 2 columns, but a\.npy has 3")
+
+
+def test_frames_are_cut_with_a_note(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "STEPS", 3)
+    monkeypatch.setattr(precomputed, "STEPS", 3)
+    (tmp_path / "clips").mkdir()
+    for name, x in FRAMES.items():
+        np.save(tmp_path / "clips" / f"{name}.npy", x)
+    made = attached(tmp_path, "--features", tmp_path / "clips", *SET)
+    assert made.samples["lld_steps"].tolist() == [2.0, 3.0, 3.0, 3.0]
+    assert made.notes == ("View lld: 2 of 4 clips are longer than 3 frames, and cut.",)
+    np.testing.assert_array_equal(values(made, "lld")[3], FRAMES["d"][:3].astype(np.float32))
+
+
+GOOD = {
+    "x.csv": frame_of(VECTORS).to_csv(index=False).encode(),
+    "x.arff": arff(dict(zip(NAMES, VECTORS[:, None], strict=True))).encode(),
+}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    name=st.sampled_from([*GOOD, "clips/a.csv", "clips/a.arff", "clips/a.npy", "clips/a.npz", "clips/a.mat"]),
+    junk=st.binary(max_size=12) | st.text(alphabet="',;\"\n?@%{}eE0123456789.-nai\t ", max_size=12).map(str.encode),
+    share=st.floats(0, 1),
+    removed=st.integers(0, 40),
+)
+@example("x.arff", b"\x00", 0.9, 0)
+@example("x.csv", b"\xff\xfe", 0.0, 0)
+@example("clips/a.csv", b"", 0.0, 9999)
+def test_damage_ends_in_one_sentence_or_in_numbers(tmp_path, name, junk, share, removed):
+    """Any splice into a good file leaves a readable file or one refused in one sentence that names it."""
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    if name not in GOOD:
+        for old in file.parent.iterdir():
+            old.unlink()
+        CLIPS[file.suffix[1:]](file, "a", FRAMES["d"])
+    content = GOOD.get(name) or file.read_bytes()
+    at = int(share * len(content))
+    file.write_bytes(content[:at] + junk + content[at + removed :])
+    path = file.parent if name.startswith("clips") else file
+    refusal = ""
+    try:
+        made = attached(tmp_path, "--features", path, *SET)
+        assert all(values(made, view).dtype == np.float32 for view in made.views)
+    except UserError as error:
+        refusal = str(error)
+    assert refusal == "" or str(path) in refusal
+    assert "\n" not in refusal
+
+
+def prepare(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_prepare_parser(parser.add_subparsers())
+    args = parser.parse_args(["prepare", *words])
+    return int(args.action(args))
+
+
+def test_from_recordings_to_a_corpus(tmp_path, capsys):
+    from affect.data.corpus import open_corpus
+
+    for i in range(8):
+        write(tmp_path / "wavs" / f"clip{i}.wav", tone(100 * (i + 2)))
+    write(tmp_path / "wavs" / "clip3.wav", np.zeros(900))
+    assert prepare("wav", "--root", f"{tmp_path}/wavs", "--sets", "mfb", "--out", f"{tmp_path}/f") == 0
+    assert "skipped      clip3: silent" in capsys.readouterr().out
+    splits = ["train"] * 4 + ["dev"] * 2 + ["test"] * 2
+    pd.DataFrame({"id": [f"clip{i}" for i in range(8)], "split": splits, "act": 4.0}).to_csv(
+        tmp_path / "clips.csv", index=False
+    )
+    sample = ("--samples", f"{tmp_path}/clips.csv", "--id", "id", "--partition", "split", "--target", "arousal=act:1:7")
+    assert prepare("table", *sample, "--features", f"{tmp_path}/f", "--out", f"{tmp_path}/corpus") == 0
+    corpus = open_corpus(tmp_path / "corpus")
+    info = corpus.manifest.views["mfb"]
+    assert (info.shape, info.lengths) == ((7, STEPS, 40), "mfb_steps")
+    assert "mel bands" in info.features
+    assert corpus.manifest.notes[0] == "1 recordings have no features (clip3: silent)."
+    assert corpus.facts("as_published").features == info.features
+    recorded = corpus.view("mfb")[3, :48]
+    np.testing.assert_array_equal(recorded, np.load(tmp_path / "f" / "clips" / "clip4.npz")["mfb"])
+    audio = ("--audio", f"{tmp_path}/wavs", "--sets", "mfb", "--out", f"{tmp_path}/again")
+    assert prepare("table", *sample, *audio) == 0
+    assert open_corpus(tmp_path / "again").manifest.fingerprint == corpus.manifest.fingerprint
+    with pytest.raises(UserError, match="--audio: name the folder of recordings"):
+        prepare("table", *sample, "--audio", "--out", f"{tmp_path}/third")
+    with pytest.raises(UserError, match="exactly one must say what the views are"):
+        prepare("table", *sample, "--out", f"{tmp_path}/third")
+
+
+def test_numbers_that_no_corpus_holds_are_named(tmp_path):
+    frame = frame_of(VECTORS).assign(split=["train", "train", "dev", "test"], act=4.0)
+    frame[["id", "split", "act"]].to_csv(tmp_path / "clips.csv", index=False)
+    sample = ("--samples", f"{tmp_path}/clips.csv", "--id", "id", "--partition", "split", "--target", "arousal=act:1:7")
+    for wrong, sentence in {
+        np.nan: r"x\.csv: view hld, row b, column f1: the feature is nan",
+        1e39: r"x\.csv: view hld, row b, column f1: the feature is inf",
+    }.items():
+        bad = VECTORS.copy()
+        bad[1, 1] = wrong
+        frame_of(bad).to_csv(tmp_path / "x.csv", index=False)
+        with pytest.raises(UserError, match=sentence):
+            prepare("table", *sample, "--features", f"{tmp_path}/x.csv", *SET, "--out", f"{tmp_path}/corpus")
+        assert {path.name for path in tmp_path.iterdir()} == {"clips.csv", "x.csv"}

@@ -1,0 +1,392 @@
+"""Foreign files: numbers come out exactly, code never runs, and whatever is malformed ends in one sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
+
+from affect.data import foreign
+from affect.data.foreign import read_mat, read_npz, read_pickle, unpickle
+from affect.errors import UserError
+from tests.data.hostile import Command, damaged, python2_pickle, sentence_or_result
+
+ARRAYS = {
+    "plain": np.arange(6.0).reshape(2, 3),
+    "fortran": np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+    "big": np.arange(5, dtype=">f4")[::2],
+    "bool": np.array([True, False]),
+    "none": np.float64(2.5),
+}
+OBJECTS = {
+    "numbers": np.array([[1, 2.5], [np.float32(3), 4]], object),
+    "turned": np.asfortranarray(np.arange(6).reshape(2, 3).astype(object)),
+    "lists": np.array([None, None], object),
+    "arrays": np.array([None, None], object),
+}
+OBJECTS["lists"][:] = [[1, 2, 3], [4, 5, 6]]
+OBJECTS["arrays"][:] = [np.arange(3.0), np.arange(3, 6)]
+MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+WRITERS = [*(lambda value, n=n: pickle.dumps(value, protocol=n) for n in range(6)), python2_pickle]
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=[*map(str, range(6)), "python2"])
+def test_pickled_arrays_come_out_as_they_went_in(write):
+    found = unpickle(write({**ARRAYS, **OBJECTS, "other": [1, {"a": None}]}), "x", [*ARRAYS, *OBJECTS])
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+    for name, array in OBJECTS.items():
+        np.testing.assert_array_equal(found[name], np.array(array.tolist(), float))
+
+
+def test_a_pickle_in_a_file(tmp_path):
+    file = tmp_path / "1_1"
+    file.write_bytes(pickle.dumps({b"data": np.arange(3), "labels": [1, 2]}))
+    np.testing.assert_array_equal(read_pickle(file, ["data"])["data"], [0, 1, 2])
+    with pytest.raises(UserError, match="1_1: array eye is missing; there is data, labels"):
+        read_pickle(file, ["eye"])
+    with pytest.raises(UserError, match="1_1: labels is a list, not an array"):
+        read_pickle(file, ["labels"])
+    file.write_bytes(pickle.dumps([1]))
+    with pytest.raises(UserError, match="1_1: the pickle holds a list, not a dictionary of arrays"):
+        read_pickle(file, ["data"])
+    with pytest.raises(UserError, match="1_2: there is no such file"):
+        read_pickle(tmp_path / "1_2", ["data"])
+    with pytest.raises(UserError, match=r"not a readable pickle .*directory"):
+        read_pickle(tmp_path, ["data"])
+
+
+def hiding_places(command):
+    within = np.array([command, 1], object)
+    return [command, {"a": np.arange(3), "b": command}, {"a": within}, {command: 1}, {"a": [[command]]}, (command,)]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_command_in_a_pickle_does_not_run(tmp_path, protocol):
+    mark = tmp_path / "mark"
+    for value in hiding_places(Command(mark)):
+        raw = pickle.dumps(value, protocol=protocol)
+        with pytest.raises(UserError, match=r"x: the pickle asks for (posix|nt)\.system, which is neither"):
+            unpickle(raw, "x", ["a"])
+        assert not mark.exists()
+    pickle.loads(raw)
+    assert mark.exists(), "the pickle is hostile, so the test can fail"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"cbuiltins\neval\n(S'1'\ntR.", "builtins.eval"),
+        (b"cnumpy\ndtype.__class__\n.", "numpy.dtype.__class__"),
+        (b"\x80\x04\x8c\x05numpy\x8c\x04load\x93.", "numpy.load"),
+        (b"(S'id'\nios\nsystem\n.", "os.system"),
+        (b"P1\n.", "an object kept elsewhere"),
+        (b"cnumpy\nndarray\n((I9\ntI0\ntR.", "a call of numpy.ndarray"),
+        (b"cnumpy\ndtype\n(S'O'\ntR(I3\nS'|'\nNS'a'\nNtb.", "a type of its own"),
+        (b"cnumpy\ndtype\n(S'V8'\ntR.", "the type 'V8'"),
+        (b"c_codecs\nencode\n(Va\nVrot13\ntR.", "the encoding"),
+        # The state of an object is set as attributes: it must reach none of what later pickles will call.
+        (b"c_codecs\nencode\n(N}S'x'\nI1\nstb.", "a change of numpy"),
+        (b"cnumpy\ndtype\n}S'__init__'\nI1\nsb.", "a change of numpy"),
+    ],
+)
+def test_other_things_than_arrays_are_refused(raw, reason):
+    with pytest.raises(UserError, match=r"^x: .*refused\.$") as refused:
+        unpickle(raw, "x", ["a"])
+    assert reason in str(refused.value)
+    test_pickled_arrays_come_out_as_they_went_in(pickle.dumps)
+
+
+class Claim:
+    """An array that claims more than it has."""
+
+    def __init__(self, shape, kind="f8", content=b"\0" * 8):
+        self.state = (1, shape, np.dtype(kind), False, content)
+
+    def __reduce__(self):
+        return np.arange(1).__reduce__()[0], (np.ndarray, (0,), b"b"), self.state
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (Claim((10**12,)), r"would unpack [\d,]+ bytes to 8,000,000,000,000; refused"),
+        (Claim((10**6, 10**6, 10**6, 10**6)), "would unpack"),
+        (Claim((3,)), r"not a readable pickle \(cannot reshape array of size 1"),
+        (Claim((-1,)), "without type or shape"),
+        (Claim((0.5,)), "without type or shape"),
+        (Claim((1,), content=b"\0" * 7), "not a readable pickle .*buffer size"),
+        (Claim((2,), "O", [1.0]), "a shape that its elements do not fill"),
+        (Claim((1,), "O", [Claim((1,), "O", [1.0])]), "an array of objects"),
+        (Claim((1,), "O", ["text"]), r"an array of objects \(str\)"),
+        (Claim((1,), "O", [[[1]]]), r"an array of objects \(list\)"),
+        (Claim((2,), "O", [[1], [1, 2]]), "not a readable pickle .*same shape"),
+        (Claim((2,), "O", {}), "a shape that its elements do not fill"),
+        (np.array(["text"]), "the type 'U4'"),
+        (np.zeros(1, complex), "the type 'c16'"),
+        (np.zeros(1, "f4,i4"), "the type 'V8'"),
+    ],
+)
+def test_arrays_that_are_none(array, sentence):
+    with pytest.raises(UserError, match=f"^x: .*{sentence}"):
+        unpickle(pickle.dumps({"a": array}), "x", ["a"])
+
+
+def test_pickles_that_would_exhaust_the_machine():
+    shared = np.zeros(100_000)
+    amplified = np.empty(1000, object)
+    amplified[:] = [shared] * 1000
+    for raw in (
+        b"}r\xff\xff\xff\x7f.",  # A memo of two thousand million entries.
+        b"}p2147483647\n.",
+        b"}" + b")" + b"\x85" * 300_000 + b"I1\ns.",  # A key so deep that to hash it overflows the stack.
+        b"]" + b"I1\na" * 300_000 + b".",
+        pickle.dumps({"a": amplified}),
+    ):
+        with pytest.raises(UserError, match=r"more than any dictionary|would unpack [\d,]+ bytes to 800,000,000"):
+            unpickle(raw, "x", ["a"])
+
+
+PICKLES = [pickle.dumps({"a": ARRAYS["plain"], "b": OBJECTS["arrays"]}, n) for n in (0, 2, 5)]
+PICKLES.append(python2_pickle({"a": ARRAYS["plain"], "b": OBJECTS["numbers"]}))
+
+
+@MANY
+@given(raw=st.sampled_from(PICKLES).flatmap(damaged))
+def test_damaged_pickles(raw):
+    found = sentence_or_result(lambda: unpickle(raw, "x", ["a", "b"]))
+    assert str(found).startswith("x: ") if isinstance(found, UserError) else list(found) == ["a", "b"]
+
+
+@MANY
+@given(body=st.binary(max_size=60))
+def test_arbitrary_pickles(body):
+    assert isinstance(sentence_or_result(lambda: unpickle(body, "x", ["a"])), UserError)
+
+
+def test_npz(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, x=np.eye(3), word=b"bytes\0.", labels=np.arange(3))
+    found = read_npz(file)
+    assert list(found) == ["x", "word", "labels"]
+    np.testing.assert_array_equal(found["x"], np.eye(3))
+    assert found["word"].item() == b"bytes\0."
+    assert list(read_npz(file, ["labels"])) == ["labels"]
+    with pytest.raises(UserError, match=r"a\.npz: array y is missing; there is x, word, labels"):
+        read_npz(file, ["y"])
+    with pytest.raises(UserError, match=r"b\.npz: there is no such file"):
+        read_npz(tmp_path / "b.npz")
+
+
+def npz(**members):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, raw in members.items():
+            archive.writestr(name, raw)
+    return out.getvalue()
+
+
+def npy(shape, descr="<f8", content=b""):
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": shape})
+    return out.getvalue() + content
+
+
+def test_npz_archives_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, mark = tmp_path / "a.npz", tmp_path / "mark"
+    whole = npz(**{"x.npy": npy((2,), content=b"\0" * 16)})
+    objects = io.BytesIO()
+    np.save(objects, np.array([Command(mark)], object), allow_pickle=True)
+    encrypted = bytearray(whole)
+    encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
+    encrypted[6] |= 1
+    garbled = bytearray(whole)
+    garbled[45:60] = b"\xff" * 15
+    for raw, sentence in (
+        (npz(**{"x.npy": objects.getvalue()}), "Object arrays cannot be loaded"),
+        (npz(**{"x.npy": npy((10**15,))}), "not a readable .npz archive"),
+        (npz(**{"x.npy": npy((-3,))}), "not a readable .npz archive"),
+        (npz(**{"x.npy": npy((1,), "<c16", b"\0" * 16)}), "array x holds complex128, not numbers"),
+        (npz(x=b"no array"), "not a readable .npz archive"),
+        (whole[:-30], "not a readable .npz archive"),
+        (bytes(encrypted), "not a readable .npz archive .*encrypted"),
+        (bytes(garbled), "not a readable .npz archive"),
+        (b"", "not a readable .npz archive"),
+    ):
+        file.write_bytes(raw)
+        with pytest.raises(UserError, match=sentence):
+            read_npz(file, ["x"])
+    assert not mark.exists()
+    monkeypatch.setattr(foreign, "BOMB_BYTES", 1 << 20)
+    file.write_bytes(npz(**{f"{name}.npy": npy((100_000,), content=b"\0" * 800_000) for name in "xy"}))
+    assert read_npz(file, ["x"])["x"].shape == (100_000,)
+    with pytest.raises(UserError, match=r"a\.npz: would unpack [\d,]+ bytes to 1,600,256; refused"):
+        read_npz(file)
+
+
+def test_names_in_an_archive_reach_nothing_outside(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    names = ["../out.npy", "/tmp/affect-out.npy", "a/b.npy"]
+    file = tmp_path / "in" / "a.npz"
+    file.write_bytes(npz(**dict.fromkeys(names, npy((1,), content=b"\0" * 8))))
+    assert list(read_npz(file)) == [name.removesuffix(".npy") for name in names]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.npz", "in"]
+    assert not os.path.exists("/tmp/affect-out.npy")
+
+
+def test_mat(tmp_path):
+    file = tmp_path / "a.mat"
+    savemat(file, {"x": np.arange(24.0).reshape(2, 3, 4), "n": np.int8([[1, 2]])}, do_compression=True)
+    found = read_mat(file)
+    np.testing.assert_array_equal(found["x"], np.arange(24.0).reshape(2, 3, 4))
+    np.testing.assert_array_equal(found["n"], [[1, 2]])
+    assert list(read_mat(file, ["n"])) == ["n"]
+    with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is x, n"):
+        read_mat(file, ["y"])
+    with pytest.raises(UserError, match=r"b\.mat: there is no such file"):
+        read_mat(tmp_path / "b.mat")
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([np.arange(2), "a"], object), {"a": 1}, "text", np.array([1j]), "sparse"], ids=str
+)
+def test_mat_of_other_things_than_numbers(tmp_path, value):
+    from scipy.sparse import eye_array
+
+    file = tmp_path / "a.mat"
+    savemat(file, {"x": eye_array(3) if isinstance(value, str) and value == "sparse" else value, "n": 1})
+    with pytest.raises(UserError, match=r"a\.mat: array x holds .*, not numbers"):
+        read_mat(file)
+    assert read_mat(file, ["n"])["n"].item() == 1
+
+
+def test_mat_is_what_scipy_reads(tmp_path):
+    file = tmp_path / "a.mat"
+    arrays = {
+        "double": np.random.default_rng(0).standard_normal((3, 4, 5)),
+        "flat": np.arange(7, dtype=np.float32),
+        "small": np.uint8([[1, 2, 255]]),
+        "large": np.uint64([[2**63]]),
+        "logical": np.array([[True, False]]),
+        "name_that_does_not_fit_into_a_tag": np.ones((2, 1), np.int16),
+        "empty": np.zeros((0, 3)),
+    }
+    for packed in (False, True):
+        savemat(file, {**arrays, "text": "x", "cells": np.array([1, "a"], object)}, do_compression=packed)
+        expected = loadmat(file)
+        for name, array in read_mat(file, list(arrays)).items():
+            np.testing.assert_array_equal(array, expected[name], strict=True)
+
+
+def swapped(raw, old, new):
+    assert raw.count(old) == 1
+    return raw.replace(old, new)
+
+
+def test_mat_files_that_are_none(tmp_path):
+    file = tmp_path / "a.mat"
+    savemat(file, {"x": np.eye(3)})
+    whole = file.read_bytes()
+    shape, numbers = np.int32([3, 3]).tobytes(), np.int32([9, 72]).tobytes()
+    savemat(file, {"x": np.eye(3)}, do_compression=True)
+    packed = file.read_bytes()
+    matrix = zlib.decompress(packed[136:])
+    longer = zlib.compress(matrix + b"\0")
+    text = whole[:124]
+    for raw, sentence in (
+        (swapped(whole, shape, np.int32([2**30, 2**30]).tobytes()), "9 numbers where its shape .* is due"),
+        (swapped(whole, shape, np.int32([-3, -3]).tobytes()), r"has the shape \(-3, -3\)"),
+        (swapped(whole, numbers, np.int32([200, 72]).tobytes()), "stored as the unknown type 200"),
+        (swapped(whole, numbers, np.int32([9, 2**30]).tobytes()), "an element of 1073741824 bytes where"),
+        (whole[:-30], "it is cut off"),
+        (packed[:-30], "it is cut off"),
+        (packed[:132] + np.uint32(len(longer)).tobytes() + longer, "longer than it says"),
+        (packed[:-1] + b"\0", "incorrect data check"),
+        (whole[:60], "does not begin like one"),
+        (b"", "does not begin like one"),
+        (b"x" * 4000, "does not begin like one"),
+        (text + b"\x00\x01IM" + b"\x0e\0\0\0", "requires a buffer of 8 bytes"),
+    ):
+        file.write_bytes(raw)
+        with pytest.raises(UserError, match=rf"a\.mat: not a readable MATLAB file \(.*{sentence}.*\)\."):
+            read_mat(file, ["x"])
+
+
+def test_mat_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "BOMB_BYTES", 1 << 20)
+    file = tmp_path / "a.mat"
+    savemat(file, {"x": np.zeros(200_000), "n": 1}, do_compression=True)
+    with pytest.raises(UserError, match=r"a\.mat: would unpack [\d,]+ bytes to 1,600,\d+; refused"):
+        read_mat(file)
+    assert read_mat(file, ["n"])["n"].item() == 1
+
+
+def test_mat_7_3(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    file, other = tmp_path / "a.mat", tmp_path / "other.mat"
+
+    def write(fill):
+        with h5py.File(file, "w", userblock_size=512) as opened:
+            fill(opened)
+        raw = bytearray(file.read_bytes())
+        raw[:512] = (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM").ljust(512, b"\0")
+        file.write_bytes(raw)
+
+    write(lambda f: (f.create_dataset("x", data=np.arange(6.0).reshape(2, 3)), f.create_group("#refs#")))
+    found = read_mat(file)
+    np.testing.assert_array_equal(found["x"], np.arange(6.0).reshape(2, 3).T)
+    assert list(found) == ["x"]
+    with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is x"):
+        read_mat(file, ["y"])
+    with h5py.File(other, "w") as opened:
+        opened["x"] = [1.0]
+    for fill, sentence in (
+        (lambda f: f.create_dataset("x", (10**7, 10**7), "f8", chunks=(100, 100)), "would unpack"),
+        (lambda f: f.create_dataset("x", data=["text"]), "array x holds object, not numbers"),
+        (lambda f: f.__setitem__("x", h5py.ExternalLink(str(other), "x")), "x is missing"),
+        (lambda f: f.create_dataset("x", (4,), "u1", external=[(str(other), 0, 4)]), "x is missing"),
+    ):
+        write(fill)
+        with pytest.raises(UserError, match=rf"a\.mat: .*{sentence}"):
+            read_mat(file, ["x"])
+    file.write_bytes(file.read_bytes()[:700])
+    with pytest.raises(UserError, match=r"a\.mat: not a readable MATLAB file"):
+        read_mat(file, ["x"])
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match=r"a\.mat: is a MATLAB 7\.3 file; `pip install h5py` to read it"):
+        read_mat(file, ["x"])
+
+
+def files():
+    out = io.BytesIO()
+    np.savez_compressed(out, x=np.arange(20.0))
+    yield out.getvalue()
+    for packed in (False, True):
+        out = io.BytesIO()
+        savemat(out, {"x": np.arange(20.0)}, do_compression=packed)
+        yield out.getvalue()
+
+
+@MANY
+@given(raw=st.sampled_from(list(files())).flatmap(damaged))
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files(tmp_path, raw):
+    file = tmp_path / "a"
+    file.write_bytes(raw)
+    for read in (read_npz, read_mat):
+        found = sentence_or_result(lambda read=read: read(file, ["x"]))
+        assert str(found).startswith(f"{file}: ") if isinstance(found, UserError) else list(found) == ["x"]
