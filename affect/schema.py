@@ -47,7 +47,7 @@ CURVES = pa.schema(
         ("epoch", pa.int32()),
         ("partition", pa.string()),
         ("target", pa.string()),
-        ("metric", pa.string()),
+        ("metric", pa.string()),  # "learned": the value is what a network learned by the name in `target`
         ("value", pa.float64()),
     ],
     metadata={"affect_schema": str(VERSION)},

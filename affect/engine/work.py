@@ -263,6 +263,11 @@ def _curves_table(metric: str, trials: Sequence[Trial], fits: Sequence[Fit]) -> 
         for epoch, partition, target, value in fit.curves
         if target in scored
     ]
+    points += [
+        (trial.id, epoch, "train", name, "learned", value)
+        for trial, fit in zip(trials, fits, strict=True)
+        for epoch, name, value in fit.learned
+    ]
     columns = zip(*points, strict=True) if points else ([] for _ in schema.CURVES)
     return pa.Table.from_arrays(
         [pa.array(list(column), field.type) for column, field in zip(columns, schema.CURVES, strict=True)],

@@ -8,9 +8,10 @@ from affect.systems.base import System
 
 def registry() -> dict[str, System]:
     """All systems by name. To add a family: write its module and list it here."""
-    from affect.systems import floors, ladder
+    from affect.systems import floors, generative, ladder, mopoe, multiview
 
-    return {system.name: system for system in (*ladder.SYSTEMS, *floors.SYSTEMS)}
+    families = (ladder, generative, multiview, mopoe, floors)
+    return {system.name: system for family in families for system in family.SYSTEMS}
 
 
 def get_system(name: str) -> System:

@@ -90,6 +90,8 @@ class Fit:
     """Target → kept epoch (1-based; 0 where nothing was chosen)."""
     curves: Sequence[tuple[int, str, str, float]] = ()
     """(epoch, partition, target, value of the task's metric)."""
+    learned: Sequence[tuple[int, str, float]] = ()
+    """(epoch, name, value) of what a network learned and a reader may want to see, such as the weights of views."""
 
 
 class Fitting(Protocol):

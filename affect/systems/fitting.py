@@ -65,6 +65,7 @@ class StackedFitting:
         self.values = np.full((len(replicates), targets), -np.inf)
         self.kept_epochs = np.zeros((len(replicates), targets), np.int64)
         self.curves: list[list[tuple[int, str, str, float]]] = [[] for _ in replicates]
+        self.learned: list[list[tuple[int, str, float]]] = [[] for _ in replicates]
         self.kept = self.trainer.flat.new_empty(targets, *self.trainer.flat.shape)
         """[T, rows of the stack, P]"""
         mean = np.stack([d.target_mean for d in self.data])[:, None]
@@ -81,9 +82,10 @@ class StackedFitting:
 
     def _look(self, prediction: Tensor) -> None:
         """Record the development values of this epoch and keep what improved; stop replicates that diverged."""
-        score = accuracy if self.data[0].classes else concordance
+        network, score = self.trainer.network, accuracy if self.data[0].classes else concordance
         values = score(prediction, self.truth).double().cpu().numpy()
         finite = (torch.isfinite(self.trainer.flat).all(1) & torch.isfinite(prediction).all(2).all(1)).tolist()
+        learned = {name: found.tolist() for name, found in network.learned(self.trainer.parameters).items()}
         for row, k in enumerate(self.live):
             if self.status[k] == "diverged":
                 continue
@@ -91,6 +93,7 @@ class StackedFitting:
                 self.status[k] = "diverged"
                 self.trainer.optimiser.freeze(row)
                 continue
+            self.learned[k] += [(self.epoch, name, found[row]) for name, found in learned.items()]
             for t, target in enumerate(self.data[k].targets):
                 if not self.scored[k][t]:
                     continue
@@ -126,6 +129,7 @@ class StackedFitting:
             "values": torch.from_numpy(self.values),
             "kept_epochs": torch.from_numpy(self.kept_epochs),
             "curves": self.curves,
+            "learned": self.learned,
             "kept": self.kept,
             "trainer": self.trainer.state(),
         }
@@ -134,6 +138,7 @@ class StackedFitting:
         self.stop([k for k in range(len(self.data)) if k not in state["live"]])
         self.epoch = state["epoch"]
         self.status, self.curves = list(state["status"]), [list(curve) for curve in state["curves"]]
+        self.learned = [list(each) for each in state["learned"]]
         self.values, self.kept_epochs = state["values"].numpy().copy(), state["kept_epochs"].numpy().copy()
         if self.live:
             self.kept.copy_(state["kept"])
@@ -172,6 +177,7 @@ class StackedFitting:
             predict,
             {data.targets[t]: int(self.kept_epochs[k, t]) for t in columns},
             tuple(self.curves[k]),
+            tuple(self.learned[k]),
         )
 
 

@@ -40,13 +40,13 @@ class Layout:
         return torch.stack([torch.cat([p[name].reshape(-1) for name in self.shapes]) for p in parameters])
 
 
-class NAdam:
-    """NAdam (Dozat 2016) over a buffer [K, P] with one learning rate per replicate; agrees with `torch.optim.NAdam`.
+class Adam:
+    """Adam (Kingma & Ba 2015) over a buffer [K, P] with one learning rate per replicate; agrees with `torch.optim.Adam`.
 
     The buffer is updated in place.
     """
 
-    beta1, beta2, epsilon, momentum_decay = 0.9, 0.999, 1e-8, 4e-3
+    beta1, beta2, epsilon = 0.9, 0.999, 1e-8
     _buffers = ("flat", "first", "second")
 
     def __init__(self, flat: Tensor, learning_rate: Sequence[float]) -> None:
@@ -55,21 +55,20 @@ class NAdam:
         self.first = torch.zeros_like(flat)
         self.second = torch.zeros_like(flat)
         self.steps = 0
-        self.product = 1.0
 
     def update(self, gradients: Sequence[Tensor]) -> None:
         """Apply gradients [K, *shape], in layout order."""
         self.steps += 1
-        momentum = self.beta1 * (1 - 0.5 * 0.96 ** (self.steps * self.momentum_decay))
-        following = self.beta1 * (1 - 0.5 * 0.96 ** ((self.steps + 1) * self.momentum_decay))
-        self.product *= momentum
         root = math.sqrt(1 - self.beta2**self.steps)
-        now = (1 - momentum) / (1 - self.product)
-        ahead = following / (1 - self.product * following)
+        now, ahead = self._shares()
         if self.flat.is_cpu and self.flat.dtype == torch.float32:
             self._update_rows(gradients, root, now, ahead)
         else:
             self._update_all(gradients, root, now, ahead)
+
+    def _shares(self) -> tuple[float, float]:
+        """What of the gradient and of the first moment makes the direction of this step."""
+        return 0.0, 1 / (1 - self.beta1**self.steps)
 
     def _update_rows(self, gradients: Sequence[Tensor], root: float, now: float, ahead: float) -> None:
         """One pass over parameters, gradient and moments per replicate and gradient, without gathering the gradients."""
@@ -104,17 +103,41 @@ class NAdam:
     def state(self) -> dict[str, Any]:
         """The parameters too, for they are what it updates."""
         buffers = {name: getattr(self, name) for name in self._buffers}
-        return {**buffers, "learning_rate": self.learning_rate, "steps": self.steps, "product": self.product}
+        return {**buffers, "learning_rate": self.learning_rate, "steps": self.steps}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Into the buffers that there are."""
         for name in self._buffers:
             getattr(self, name).copy_(state[name])
         self.learning_rate = list(state["learning_rate"])
-        self.steps, self.product = state["steps"], state["product"]
+        self.steps = state["steps"]
 
     def freeze(self, row: int) -> None:
         """Stop replicate `row`: its parameters and moments become zero and stay so."""
         self.learning_rate[row] = 0.0
         for buffer in (self.flat, self.first, self.second):
             buffer[row] = 0.0
+
+
+class NAdam(Adam):
+    """NAdam (Dozat 2016): Adam with Nesterov momentum on a schedule; agrees with `torch.optim.NAdam`."""
+
+    momentum_decay = 4e-3
+
+    def __init__(self, flat: Tensor, learning_rate: Sequence[float]) -> None:
+        super().__init__(flat, learning_rate)
+        self.product = 1.0
+
+    def _shares(self) -> tuple[float, float]:
+        momentum, following = (
+            self.beta1 * (1 - 0.5 * 0.96 ** (step * self.momentum_decay)) for step in (self.steps, self.steps + 1)
+        )
+        self.product *= momentum
+        return (1 - momentum) / (1 - self.product), following / (1 - self.product * following)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"product": self.product}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self.product = state["product"]

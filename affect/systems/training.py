@@ -20,7 +20,7 @@ from affect.streams import stream, torch_stream
 from affect.study import Settings
 from affect.systems.base import Facts
 from affect.systems.shards import ALONE, Shard
-from affect.systems.stack import Layout, NAdam
+from affect.systems.stack import Adam, Layout, NAdam
 
 Parameters = Mapping[str, Tensor]
 Scalars = Mapping[str, float | list[float]]
@@ -79,6 +79,11 @@ class Network:
     """(parameters, calibration rows [C, D]) → the parameters that predictions are made with."""
     predict: Callable[[Parameters, Tensor], Tensor]
     """(frozen parameters, inputs [n, D]) → normalised predictions [K, n, T], or scores of classes [K, n, C]."""
+    optimiser: type[Adam] = NAdam
+    learned: Callable[[Parameters], Mapping[str, Tensor]] = lambda parameters: {}
+    """Parameters → what of them is worth a curve of its own, by name: [K] each."""
+    impute: Callable[[Parameters, Tensor, Tensor], Tensor] | None = None
+    """(frozen parameters, inputs [n, D], which views they have [n, V]) → inputs with missing views filled in [K, n, D]."""
 
 
 def concordance(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -237,7 +242,7 @@ class Trainer:
         self.flat = network.layout.pack([network.initial(seed) for seed in seeds]).to(device)
         self.parameters = self._views()
         self.scalars = {name: torch.tensor([s[name] for s in scalars], device=device) for name in scalars[0]}
-        self.optimiser = NAdam(self.flat, self.scalars["learning_rate"].tolist())
+        self.optimiser = network.optimiser(self.flat, self.scalars["learning_rate"].tolist())
         self.sources = {
             kind: _Source(kind, data, seeds, batch_size, update, device, pool or pool_size(data[0]), shard)
             for update in network.updates

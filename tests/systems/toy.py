@@ -40,3 +40,34 @@ def toy_data(seed: int = 0, n: int = 160, labelled: int = 64, width: int = 6, po
         y_development=y[development],
         n_train=n,
     )
+
+
+def class_data(
+    seed: int = 0, n: int = 240, labelled: int = 30, widths: tuple[int, ...] = (5, 4), missing: float = 0.0
+) -> FitData:
+    """Three classes and several views of them, each of which tells them apart only in part. A share `missing` of the
+    training rows lacks the last view. Only the labelled subset depends on the seed."""
+    g = np.random.default_rng(11)
+    rows = n + 100
+    y = g.integers(3, size=rows)
+    arrays = tuple((g.standard_normal((3, w))[y] + g.standard_normal((rows, w))).astype(np.float32) for w in widths)
+    mean, scale = np.zeros(sum(widths)), np.ones(sum(widths))
+    present = None
+    if missing:
+        present = np.ones((n, len(widths)), bool)
+        present[g.permutation(n)[: round(missing * n)], -1] = False
+    first = [int(np.flatnonzero(y == c)[0]) for c in range(3)]
+    rest = [row for row in stream(seed, "label_subset", 0).permutation(n) if row not in first]
+    chosen = np.sort([*first, *rest[: labelled - 3]])
+    return FitData(
+        train=Inputs(arrays, np.arange(n), mean, scale, present=present),
+        labelled=chosen,
+        targets=("emotion",),
+        y_labelled=y[chosen, None].astype(float),
+        target_mean=np.zeros(1),
+        target_std=np.ones(1),
+        development=Inputs(arrays, np.arange(n, rows), mean, scale),
+        y_development=y[n:, None].astype(float),
+        n_train=n,
+        classes=3,
+    )

@@ -1,0 +1,227 @@
+"""M2, SDGM and SDGM+ against the transcription of their equations, by finite differences, and as packs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from affect.errors import UserError
+from affect.systems import get_system
+from affect.systems.base import Replicate, fit_pack, resolve_settings
+from affect.systems.training import accuracy, facts_of
+from tests.systems import transcription
+from tests.systems.problems import (
+    CLASSES,
+    LATENT,
+    SCALARS,
+    disturbed,
+    facts,
+    gradients_hold,
+    network,
+    of,
+    problem,
+    rows_of,
+)
+from tests.systems.toy import class_data
+
+NAMES = ("M2", "SDGM", "SDGM+", "MVAE", "SMVAE", "SiMVAE", "MoPoE-VAE")
+SMALL = {"hidden": "12-8", "latent": 4, "auxiliary": 6, "batch_size": 40, "epochs": 2, "units": "softplus"}
+WIDTHS = (3, 2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_m2_is_its_exact_enumeration(seed):
+    net = network("M2", WIDTHS)
+    p, batches, scalars = problem(net, WIDTHS, seed)
+    got = net.updates[0].loss(p, batches, scalars)
+    for k, c in enumerate(SCALARS["c"]):
+        q, rows = of(p, k), rows_of(batches, WIDTHS, k, 1)
+        want = transcription.semi_supervised(
+            rows, lambda row, y, q=q: transcription.m2(q, row, y), lambda row, q=q: transcription.m2_scores(q, row), c
+        )
+        assert got[k].item() == pytest.approx(want, rel=1e-10)
+
+
+def test_the_other_weight_of_the_classification_loss_and_the_prior_of_the_weights():
+    p, batches, scalars = problem(network("M2", WIDTHS), WIDTHS)
+    loss = {rule: network("M2", WIDTHS, alpha=rule).updates[0].loss for rule in ("ratio", "rows")}
+    rows = loss["rows"](p, batches, {**scalars, "c": scalars["c"] / 3})  # three labelled rows
+    torch.testing.assert_close(rows, loss["ratio"](p, batches, scalars))
+    weighed = loss["ratio"](p, batches, {**scalars, "weight_prior": torch.tensor([0.0, 2.0]).double()})
+    squares = sum(value[1].square().sum() for value in p.values())
+    want = loss["ratio"](p, batches, scalars) + torch.stack((squares * 0, squares / 50))  # 50 rows of the pool
+    torch.testing.assert_close(weighed, want)
+
+
+@pytest.mark.parametrize(("name", "missing"), [("SDGM", ()), ("SDGM+", ()), ("SDGM+", (1,))])
+def test_auxiliary_models_are_the_transcription(name, missing):
+    net = network(name, WIDTHS, auxiliary=2)
+    p, batches, scalars = problem(net, WIDTHS, 1, missing)
+    got = net.updates[0].loss(p, batches, scalars)
+    for k, c in enumerate(SCALARS["c"]):
+        q, rows = of(p, k), rows_of(batches, WIDTHS, k, 1)
+        entropies = surprise = 0.0
+        for row in rows:
+            row["seen"] = row["x"][0] if name == "SDGM+" else np.concatenate(row["x"])
+            inference = "imputer2" if name == "SDGM+" else "auxiliary"
+            mean, std = transcription.gaussian(transcription.net(q, inference, x=row["seen"]))
+            row["a"] = mean + std * row["noise"][0]
+            entropies += norm.entropy(mean, std).sum()
+            if name == "SDGM+" and row["has"][1]:
+                surprise -= norm.logpdf(row["x"][1], mean, std).sum()
+        want = transcription.semi_supervised(
+            rows,
+            lambda row, y, q=q: transcription.sdgm(q, row, y),
+            lambda row, q=q: transcription.sdgm_scores(q, row),
+            c,
+        )
+        want += (SCALARS["alpha3"][k] * surprise - entropies) / len(rows)
+        assert got[k].item() == pytest.approx(want, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_by_finite_differences(name):
+    missing = (1,) if name not in ("M2", "SDGM") else ()
+    assert gradients_hold(network(name, WIDTHS, auxiliary=2), WIDTHS, missing)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("M2", "SDGM")])
+def test_what_stands_in_for_a_missing_view_influences_nothing(name):
+    widths = (2, 3, 2)
+    settings = {} if name == "SDGM+" else {"incomplete": "all"}
+    net = network(name, widths, **settings)
+    p, batches, scalars = problem(net, widths, 2, (2,) if name == "SDGM+" else (0, 1, 2))
+    p = {key: value.requires_grad_() for key, value in p.items()}
+    found = []
+    for each in (batches, disturbed(batches, widths)):
+        loss = net.updates[0].loss(p, each, scalars)
+        found.append([loss, *torch.autograd.grad(loss.sum(), list(p.values()), materialize_grads=True)])
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    assert all(torch.isfinite(value).all() for value in found[0])
+
+
+@pytest.mark.parametrize("name", ["SDGM+", "SiMVAE"])
+def test_imputation_fills_in_the_conditional_mean_and_nothing_else(name):
+    net = network(name, WIDTHS)
+    p, _, _ = problem(net, WIDTHS)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 5, generator=g, dtype=torch.float64)
+    present = torch.tensor([[1, 1], [1, 0], [1, 0], [1, 1], [1, 1]])
+    filled = net.impute(p, x, present)
+    for k in range(2):
+        for row in range(5):
+            want = x[row].numpy().copy()
+            if not present[row, 1]:
+                want[3:] = transcription.gaussian(transcription.net(of(p, k), "imputer2", x=want[:3]))[0]
+            np.testing.assert_allclose(filled[k, row], want, rtol=1e-12)
+
+
+def _fit(name, members, present=0.0, **settings):
+    system = get_system(name)
+    replicates = [
+        Replicate(class_data(seed, missing=present), resolve_settings(system, "paper", SMALL, settings, own), seed)
+        for seed, own in members
+    ]
+    fits = fit_pack(system, replicates, device="cpu")
+    return [fit.predict(r.data.development) for fit, r in zip(fits, replicates, strict=True)], fits
+
+
+def _exact(predictions, fits):
+    """What must be equal: predictions, curves and, by way of the last loss, everything that led to them."""
+    return [(p.tolist(), fit.curves, fit.learned) for p, fit in zip(predictions, fits, strict=True)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_does_not_depend_on_what_shares_the_pack(name):
+    scale = "c2" if name == "SiMVAE" else "c"
+    members = [(k, {scale: 0.1 * (k + 1), "learning_rate": 1e-3 * (k + 1)}) for k in range(8)]
+    present = 0.0 if name in ("M2", "SDGM") else 0.4
+    together = _exact(*_fit(name, members, present))
+    order = [3, 0, 6, 1, 7, 2, 5, 4]
+    assert _exact(*_fit(name, [members[i] for i in order], present)) == [together[i] for i in order]
+    assert _exact(*_fit(name, members[:3], present)) == together[:3]
+    assert _exact(*_fit(name, members[:1], present)) == together[:1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_learns_from_two_views_and_few_labels(name):
+    present = 0.4 if name in ("SiMVAE", "SDGM+") else 0.0
+    settings = {"epochs": 30, "learning_rate": 3e-3, "hidden": "20-15"}
+    (prediction,), (fit,) = _fit(name, [(0, {})], present, **settings)
+    truth = class_data(0).y_development
+    assert fit.status == "complete"
+    assert (prediction == truth).mean() > 0.75  # chance: 0.33
+    assert len(fit.curves) == 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scalar_setting_acts_on_its_own_replicate(name):
+    system = get_system(name)
+    scalars = [n for n, hp in system.hyperparameters.items() if not hp.structural]
+    replicates = [
+        Replicate(class_data(0, missing=0.3), resolve_settings(system, "paper", SMALL, own), 0)
+        for own in ({}, *({n: 0.017} for n in scalars))
+    ]
+    fitting = system.begin(replicates, device="cpu")
+    fitting.advance()
+    first, *others = fitting.trainer.flat
+    for scalar, other in zip(scalars, others, strict=True):
+        assert not torch.equal(first, other), scalar
+
+
+def test_equal_seeds_start_networks_of_equal_shape_alike():
+    """Comparisons are paired: the classifier of M2 on all views is SMVAE's."""
+    starts = [network(name, WIDTHS).initial(5) for name in ("M2", "SMVAE", "MoPoE-VAE", "SiMVAE")]
+    for one, other in pairwise(starts):
+        for name in one.keys() & other.keys():
+            if one[name].shape == other[name].shape:
+                torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+    assert len(starts[0].keys() & starts[1].keys()) > 5
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for name, settings, message in (
+        ("M2", {"hidden": "100-x"}, "hidden=100-x"),
+        ("M2", {"hidden": "100-0"}, "hidden=100-0"),
+        ("SiMVAE", {"incomplete": "3"}, "incomplete=3 does not name some of the 2 views"),
+        ("SDGM+", {"incomplete": "all"}, "leaves no view"),
+    ):
+        system = get_system(name)
+        with pytest.raises(UserError, match=message):
+            system.structure(resolve_settings(system, "paper", settings), facts(WIDTHS))
+    system = get_system("SiMVAE")
+    with pytest.raises(UserError, match="one view only"):
+        system.structure(resolve_settings(system, "paper"), facts((4,)))
+    with pytest.raises(UserError, match="tells classes apart"):
+        system.structure(resolve_settings(system, "paper"), facts_of(_continuous()))
+
+
+def _continuous():
+    from tests.systems.toy import toy_data
+
+    return toy_data(0)
+
+
+def test_scores_are_those_of_the_classifier():
+    net = network("M2", WIDTHS)
+    p, _, _ = problem(net, WIDTHS)
+    x = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    scores = net.predict(net.freeze(p, x), x)
+    assert scores.shape == (2, 4, CLASSES)
+    for row in range(4):
+        want = transcription.net(of(p, 1), "classifier", x=x[row].numpy())
+        np.testing.assert_allclose(scores[1, row], want, rtol=1e-12)
+    assert LATENT == 2
+    assert accuracy(scores, scores.argmax(-1, keepdim=True)).min() == 1
