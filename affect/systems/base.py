@@ -92,6 +92,9 @@ class Fit:
     """(epoch, partition, target, value of the task's metric)."""
     learned: Sequence[tuple[int, str, float]] = ()
     """(epoch, name, value) of what a network learned and a reader may want to see, such as the weights of views."""
+    impute: Callable[[Inputs], np.ndarray] | None = None
+    """n samples → their normalised inputs [n, D] with the views that they lack filled in. None where the system cannot, and
+    of a fit that did not end."""
 
 
 class Fitting(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -178,7 +178,27 @@ class StackedFitting:
             {data.targets[t]: int(self.kept_epochs[k, t]) for t in columns},
             tuple(self.curves[k]),
             tuple(self.learned[k]),
+            _imputation(network, next(iter(snapshots.values()))) if network.impute and snapshots else None,
         )
+
+
+def _imputation(network: Network, parameters: Parameters) -> Callable[[Inputs], np.ndarray]:
+    """`Fit.impute` of one replicate."""
+    device = next(iter(parameters.values())).device
+
+    @torch.no_grad()
+    def impute(inputs: Inputs) -> np.ndarray:
+        filled = inputs.numpy()
+        assert network.impute is not None
+        for start in range(0, len(inputs), PREDICTION_ROWS):
+            rows = slice(start, start + PREDICTION_ROWS)
+            present = inputs.views_of(rows)
+            if present is not None:
+                x = torch.from_numpy(filled[rows]).to(device)
+                filled[rows] = network.impute(parameters, x, present.to(device))[0].cpu().numpy()
+        return filled
+
+    return impute
 
 
 def calibration_rows(data: FitData, most: int) -> Tensor:

@@ -11,14 +11,12 @@ The columns are expected with mean zero, so that zeros, the floor of every imput
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.data.task import FitData, Inputs
 from affect.errors import UserError
-from affect.streams import stream
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -72,7 +70,7 @@ def soft_impute(
     Each half-step fills the missing cells with the last M and solves a ridge regression for one factor. The solution is
     the convex problem's where its rank is below `rank`.
     """
-    found = _begun(x.shape, min(rank, *x.shape), shrinkage or 1.0, start)
+    found = _begun(start or _zero(x.shape), min(rank, *x.shape), shrinkage or 1.0)
     for _ in range(iterations):
         before = found
         v, d, u = _refit(filled(x, observed, found), found.u, found.d, shrinkage)
@@ -119,10 +117,10 @@ def shrinkage_path(x: Floats, observed: Mask, held_out: Mask) -> list[tuple[floa
     each begun from the last solution. The first solution is zero. Ends once the error has risen twice in a row."""
     seen = observed & ~held_out
     largest = float(np.linalg.norm(np.where(seen, x, 0), 2))
-    path: list[tuple[float, int, float]] = []
-    found: LowRank | None = None
-    for shrinkage in largest * np.geomspace(1, LOWEST, PATH):
-        found = soft_impute(x, seen, shrinkage, min(MOST_RANK, (found.rank if found else 0) + SPARE), found)
+    found = _zero(x.shape)
+    path = [(largest, 0, float(np.mean(np.square(x[held_out]))))]
+    for shrinkage in largest * np.geomspace(1, LOWEST, PATH)[1:]:
+        found = soft_impute(x, seen, shrinkage, min(MOST_RANK, found.rank + SPARE), found)
         error = float(np.mean(np.square(x - found.matrix)[held_out]))
         path.append((float(shrinkage), found.rank, error))
         if len(path) > 2 and path[-1][2] > path[-2][2] > path[-3][2]:
@@ -130,29 +128,29 @@ def shrinkage_path(x: Floats, observed: Mask, held_out: Mask) -> list[tuple[floa
     return path
 
 
-def fill_views(x: Floats, present: Mask, widths: Sequence[int], g: np.random.Generator) -> Floats:
-    """x [n, D], views of `widths` side by side, with the views that a row lacks (`present` [n, V]) replaced. λ and with
-    it the rank are those of `shrinkage_path` with the smallest error on hidden views."""
+def fit_views(x: Floats, present: Mask, widths: Sequence[int], g: np.random.Generator) -> tuple[LowRank, float]:
+    """M and λ for x [n, D], views of `widths` side by side of which rows lack some (`present` [n, V]). λ and with it the
+    rank are those of `shrinkage_path` with the smallest error on hidden views."""
     observed = np.repeat(present, widths, axis=1)
     path = shrinkage_path(x, observed, np.repeat(hidden_views(present, g), widths, axis=1))
     best = int(np.argmin([error for _, _, error in path]))
-    found: LowRank | None = None
-    for shrinkage, rank, _ in path[: best + 1]:
+    found = _zero(x.shape)
+    for shrinkage, rank, _ in path[1 : best + 1]:
         found = soft_impute(x, observed, shrinkage, min(MOST_RANK, rank + SPARE), found)
-    assert found is not None
-    return filled(x, observed, found)
+    return found, path[best][0]
 
 
-def imputed(data: FitData, seed: int) -> FitData:
-    """`data` whose training rows have every view: `fill_views` without any target. The development rows are left as they
-    are, for the paper's are whole."""
-    train = data.train
-    if train.present is None or train.present.all():
-        return replace(data, train=replace(train, present=None))
-    x = fill_views(train.numpy().astype(np.float64), train.present, train.widths, stream(seed, "hidden_views"))
-    arrays = tuple(np.split(x.astype(np.float32), np.cumsum(train.widths)[:-1], axis=1))
-    whole = Inputs(arrays, np.arange(len(x)), np.zeros(train.width), np.ones(train.width), train.text)
-    return replace(data, train=whole)
+def completed(x: Floats, present: Mask, widths: Sequence[int], found: LowRank, shrinkage: float) -> Floats:
+    """x [m, D] with the views that a row lacks replaced, whether the row was fitted on or not: its row of A is the ridge
+    regression of what is observed of it on B, as in the algorithm's half-steps, which at the minimum gives M again."""
+    b = (found.v * np.sqrt(found.d))[:, found.d > 0]
+    result = x.copy()
+    patterns, which = np.unique(present, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        seen, rows = np.repeat(pattern, widths), which == number
+        a = np.linalg.solve(b[seen].T @ b[seen] + shrinkage * np.eye(b.shape[1]), b[seen].T @ x[rows][:, seen].T)
+        result[np.ix_(rows, ~seen)] = (b[~seen] @ a).T
+    return result
 
 
 def _refit(whole: Floats, side: Floats, d: Floats, shrinkage: float) -> tuple[Floats, Floats, Floats]:
@@ -164,22 +162,25 @@ def _refit(whole: Floats, side: Floats, d: Floats, shrinkage: float) -> tuple[Fl
     return other, values, side @ rotation.T
 
 
-def _begun(shape: tuple[int, ...], rank: int, scale: float, start: LowRank | None) -> LowRank:
-    """The M of `start`, or zero, with `rank` columns: those added to U are random, those to V zero, so that M is the same,
-    and their values are `scale`, so that they can grow."""
-    known = LowRank(np.zeros((shape[0], 0)), np.zeros(0), np.zeros((shape[1], 0))) if start is None else start
-    kept = min(rank, known.rank)
+def _begun(start: LowRank, rank: int, scale: float) -> LowRank:
+    """The M of `start` with `rank` columns: those added to U are random, those to V zero, so that M is the same, and their
+    values are `scale`, so that they can grow."""
+    kept = min(rank, start.rank)
     added = rank - kept
-    random = np.random.default_rng(0).standard_normal((shape[0], added))
-    u, _ = np.linalg.qr(np.concatenate([known.u[:, :kept], random], axis=1))
+    random = np.random.default_rng(0).standard_normal((len(start.u), added))
+    u, _ = np.linalg.qr(np.concatenate([start.u[:, :kept], random], axis=1))
     # QR may turn the sign of what was orthonormal already.
-    u[:, :kept] = known.u[:, :kept]
-    d = np.concatenate([known.d[:kept], np.full(added, scale)])
-    return LowRank(u, d, np.concatenate([known.v[:, :kept], np.zeros((shape[1], added))], axis=1))
+    u[:, :kept] = start.u[:, :kept]
+    d = np.concatenate([start.d[:kept], np.full(added, scale)])
+    return LowRank(u, d, np.concatenate([start.v[:, :kept], np.zeros((len(start.v), added))], axis=1))
+
+
+def _zero(shape: tuple[int, ...]) -> LowRank:
+    return LowRank(np.zeros((shape[0], 0)), np.zeros(0), np.zeros((shape[1], 0)))
 
 
 def _squared_distance(a: LowRank, b: LowRank) -> float:
-    """‖M_a - M_b‖²_F without either matrix."""
-    product = (a.u.T @ b.u) * ((a.d[:, None] * b.d) * (a.v.T @ b.v))
-    weights = [np.sum(m.d**2 * np.sum(m.v**2, axis=0)) for m in (a, b)]
-    return float(sum(weights) - 2 * product.sum())
+    """‖M_a - M_b‖²_F without either matrix, nor a difference of their norms, whose rounding would end iterations early."""
+    left = np.linalg.qr(np.concatenate([a.u * a.d, -b.u * b.d], axis=1))[1]
+    right = np.linalg.qr(np.concatenate([a.v, b.v], axis=1))[1]
+    return float(np.sum((left @ right.T) ** 2))

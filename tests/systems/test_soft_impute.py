@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from affect.data.task import Inputs
 from affect.errors import UserError
 from affect.systems.soft_impute import (
     LowRank,
-    fill_views,
+    completed,
     filled,
+    fit_views,
     hidden_views,
-    imputed,
     objective,
     shrinkage_path,
     soft_impute,
 )
-from tests.systems.toy import toy_data
 
 EXACT = {"tolerance": 1e-22, "iterations": 5000}
 
@@ -74,7 +72,7 @@ def test_every_iteration_lowers_the_objective():
         objective(x, observed, 1.0, soft_impute(x, observed, 1.0, 8, tolerance=0, iterations=count))
         for count in range(1, 40)
     ]
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(values))
     assert values[-1] < values[0] - 0.1
 
 
@@ -106,7 +104,8 @@ def two_views(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
 def test_missing_views_are_found_from_the_others():
     truth, present = two_views()
     x = np.where(np.repeat(present, (8, 4), 1), truth, 0)
-    result = fill_views(x, present, (8, 4), np.random.default_rng(0))
+    found, shrinkage = fit_views(x, present, (8, 4), np.random.default_rng(0))
+    result = completed(x, present, (8, 4), found, shrinkage)
     observed = np.repeat(present, (8, 4), 1)
     np.testing.assert_array_equal(result[observed], x[observed])
     error, floor = (np.mean(np.square(guess - truth)[~observed]) for guess in (result, np.zeros_like(x)))
@@ -128,20 +127,17 @@ def test_held_out_views_are_of_whole_rows_and_of_the_views_that_are_missing():
     assert shrinkages == sorted(shrinkages, reverse=True)
 
 
-def test_tasks_are_imputed_without_their_targets():
-    data = toy_data(0)
-    (array,), n = data.train.arrays, len(data.train)
-    present = np.random.default_rng(0).random((n, 2)) < 0.6
-    present[present.sum(1) == 0] = True
-    train = Inputs((array[:, :4], array[:, 4:]), data.train.rows, data.train.mean, data.train.scale, present=present)
-    whole = imputed(replace(data, train=train), 0).train
-    mask = np.repeat(present, (4, 2), 1)
-    assert whole.present is None
-    assert whole.widths == (4, 2)
-    np.testing.assert_array_equal(whole.numpy()[mask], train.numpy()[mask])
-    other = replace(data, train=train, y_labelled=-data.y_labelled)
-    np.testing.assert_array_equal(imputed(other, 0).train.numpy(), whole.numpy())
-    np.testing.assert_array_equal(imputed(data, 0).train.numpy(), data.train.numpy())
+def test_rows_that_were_fitted_on_are_completed_as_the_minimum_has_them():
+    """And a row that was not is treated as one that was."""
+    x, present = two_views()
+    observed = np.repeat(present, (8, 4), 1)
+    found = soft_impute(x, observed, 5.0, 12, **EXACT)
+    assert 0 < found.rank < 12
+    whole = completed(x, present, (8, 4), found, 5.0)
+    np.testing.assert_allclose(whole, filled(x, observed, found), atol=1e-6)
+    np.testing.assert_array_equal(completed(x[:3], present[:3], (8, 4), found, 5.0), whole[:3])
+    zero = soft_impute(x, ~observed & observed, 1.0, 3)
+    assert not completed(x, present, (8, 4), zero, 1.0)[~observed].any()
 
 
 def test_what_cannot_be_imputed_is_said():
