@@ -16,11 +16,10 @@ from rich.console import Console
 from affect.data.corpus import Corpus
 from affect.data.leakage import permit
 from affect.data.manifest import STOPPING
-from affect.data.task import labelled_count
 from affect.engine import job, options
 from affect.engine.evidence import evidence
 from affect.engine.files import check_folder
-from affect.engine.plan import plan, task_spec
+from affect.engine.plan import plan, task_facts, task_spec
 from affect.engine.preview import preview, preview_searches
 from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
@@ -191,8 +190,6 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
             if row.factors and any(name in candidate for candidate in row.candidates):
                 raise UserError(f"--set {name}={overrides[name]}: this study varies {name} itself; leave it out.")
     fractions = tuple(dict.fromkeys(args.label_fraction))
-    for fraction in fractions:
-        labelled_count(facts.rows["train"], fraction, facts.classes)
     resolved = Resolved(
         study=study,
         scale=args.scale,
@@ -206,6 +203,9 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         overrides=overrides,
         device=device,
     )
+    for fraction in fractions:
+        for row in rows:
+            task_facts(facts, task_spec(resolved, fraction, row))
     if not is_to_be_made(wanted):
         _open_corpus(wanted, resolved)
     return resolved

@@ -46,6 +46,8 @@ class Row:
     """The unlabelled rows that it fits on are those of the test part, instead of the training part's."""
     missing: float = 0.0
     """Share of training rows that lack the last view."""
+    discard: bool = False
+    """Whether it leaves out the rows that lack a view, instead of fitting on them too."""
 
     @property
     def competes(self) -> bool:
@@ -245,7 +247,9 @@ class TaskSpec:
     transductive: bool = False
     """Whether fits get the inputs of the test part, and no unlabelled training rows."""
     missing: float = 0.0
-    """Share of training rows that lack the last view, drawn by the seed."""
+    """Share of training rows that lack the last view, drawn by the seed, alike among labelled and other rows."""
+    discard: bool = False
+    """Whether fits get no row that lacks a view."""
     version: int = 1
     """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
 
@@ -257,7 +261,7 @@ class TaskSpec:
     def text(self) -> str:
         """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
         named = asdict(self)
-        for name in ("version", "missing"):
+        for name in ("version", "missing", "discard"):
             if named[name] == getattr(TaskSpec, name):
                 del named[name]
         return _JSON.encode(named)

@@ -35,6 +35,8 @@ class Cube:
     """[F, S, T, N] trials that the plan wants or that are there."""
     diverged: NDArray[np.bool_]
     """[F, S, T, N]"""
+    errors: Mapping[str, Floats]
+    """Rows over which imputation errors were taken → errors [F, S, N]; NaN where a trial has none."""
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -99,7 +101,20 @@ def build_cube(evidence: Evidence) -> Cube:
         rows=_rows(rows, resolved.corpus.rows),
         expected=there | diverged,
         diverged=diverged,
+        errors=_errors(evidence.errors, axes[:2], seeds),
     )
+
+
+def _errors(
+    frame: pd.DataFrame | None, axes: Sequence[Sequence[Any]], seeds: NDArray[np.int64]
+) -> Mapping[str, Floats]:
+    found: dict[str, Floats] = {}
+    for rows, part in () if frame is None else frame.groupby("rows"):
+        place = _places(part, (*axes, seeds), ("label_fraction", "system", "seed"))
+        known = (place >= 0).all(axis=0)
+        found[str(rows)] = np.full((*map(len, axes), len(seeds)), np.nan)
+        found[str(rows)][tuple(place[:, known])] = part["value"].to_numpy(np.float64)[known]
+    return found
 
 
 def _places(
