@@ -149,9 +149,12 @@ class Figure:
     published: str | None = None
     """File in reports/published with the published relative gains, for the kind `mean_bars`."""
     system: str = ""
-    """For the kinds `factor_curve` and `heat_map`: the system whose grid rows are drawn."""
+    """For the kinds of grids: the system whose rows are drawn; for `learned`, the name of a row."""
     factors: tuple[str, ...] = ()
-    """Its factors, one for a curve, two for a heat map; rows with other factors are not in the figure."""
+    """The grid's factors, one for a curve, two for a heat map; rows with other factors are not in the figure. A figure
+    of the kind `factor_lines` that names no system draws all that vary the factor."""
+    errors: str = ""
+    """For `factor_lines`: the rows over which imputation errors are drawn, instead of the study's metric."""
 
 
 @dataclass(frozen=True)

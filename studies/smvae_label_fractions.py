@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""P2, Section 4.2: classes from two views with 1-3 % of the labels (Table 2).
+"""P2, Section 4.2: classes from two views with 1-3 % of the labels (Table 2, Figures 2a-c).
 
 python studies/smvae_label_fractions.py                              # demo on synthetic data, minutes
 python studies/smvae_label_fractions.py --corpus deap-twin-demo
@@ -8,7 +8,7 @@ python studies/smvae_label_fractions.py --scale full --plan          # what the 
 """
 
 from affect.command import main
-from affect.study import ALL_VIEWS, Mark, Row, Scale, Study, Table
+from affect.study import ALL_VIEWS, Figure, Mark, Row, Scale, Study, Table, grid
 from search_spaces.smvae import classification_scales
 
 C = classification_scales()
@@ -24,6 +24,21 @@ ROWS = (
     Row("SMVAE", C, label=INDUCTIVE),
 )
 
+GRIDS = {
+    "demo": ((0.1, 0.5, 1.0), (0.1, 0.5, 1.0)),
+    "full": ((0.1, 0.2, 0.4, 0.6, 0.8, 1.0), (0.01, 0.05, 0.1, 0.5, 1.0, 5.0)),
+}
+"""Shares of the unlabelled rows and values of c in Figures 2a and 2c, per scale."""
+
+
+def figures_2(shares: tuple[float, ...], scales: tuple[float, ...]) -> tuple[Row, ...]:
+    """The grids of Figures 2a and 2c, each around the hand-set SMVAE."""
+    return (
+        *grid("SMVAE", lambda share: {"unlabelled_fraction": share}, {"unlabelled": shares}),
+        *grid("SMVAE", lambda c: {"c": c}, {"c": scales}),
+    )
+
+
 STUDY = Study(
     name="smvae_label_fractions",
     title="Semi-supervised classification with several views and few labels",
@@ -35,8 +50,8 @@ STUDY = Study(
     label_fractions=(0.01, 0.02, 0.03),
     marks=(Mark("•", INDUCTIVE, worse=True),),
     scales={
-        "demo": Scale(corpus="seed-twin-demo", rows=ROWS, seeds=9),
-        "full": Scale(corpus="seed-twin", rows=ROWS, seeds=20),
+        "demo": Scale(corpus="seed-twin-demo", rows=(*ROWS, *figures_2(*GRIDS["demo"])), seeds=9, selection_seeds=3),
+        "full": Scale(corpus="seed-twin", rows=(*ROWS, *figures_2(*GRIDS["full"])), seeds=20, selection_seeds=5),
     },
     tables=(
         Table(
@@ -46,6 +61,25 @@ STUDY = Study(
             partitions=("test",),
             published="smvae_table2_{corpus}",
             kind="fractions",
+        ),
+    ),
+    figures=(
+        Figure(
+            "figure2a",
+            "factor_lines",
+            "Share of unlabelled rows",
+            "P2, Figure 2a",
+            system="SMVAE",
+            factors=("unlabelled",),
+        ),
+        Figure("figure2b", "learned", "Weights of the views", "P2, Figure 2b", system=INDUCTIVE),
+        Figure(
+            "figure2c",
+            "factor_lines",
+            "Scale of the classification loss",
+            "P2, Figure 2c",
+            system="SMVAE",
+            factors=("c",),
         ),
     ),
 )

@@ -29,9 +29,16 @@ _CAPTIONS = {
     "marks: one-tailed Fisher z on the means.",
     "label_fractions": "Points: mean over seeds on the test part; bars: 95 % t interval over seeds.",
     "factor_curve": "Points: means over seeds; bars: 95 % t interval over seeds.",
+    "factor_lines": "Points: means over seeds on the test part; bars: 95 % t interval over seeds.",
+    "learned": "Lines: means over seeds; bands: 95 % t interval over seeds.",
     "heat_map": "Mean over seeds on the development part; bold: the best.",
     "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds.",
 }
+
+_IMPUTATION = (
+    "Points: means over seeds of ‖X − X̂‖/‖X‖ of the view that training rows may lack, in normalised units, in which the "
+    "training mean has 1 over missing rows; bars: 95 % t interval over seeds."
+)
 
 
 def build_report(evidence: Evidence, folder: Path) -> list[Path]:
@@ -134,10 +141,14 @@ def _banner(analysis: Analysis) -> str:
 def _image(figure: Figure, analysis: Analysis) -> Image:
     cube = analysis.cube
     caption = f"{figure.title}. {_CAPTIONS[figure.kind]}"
+    if figure.errors:
+        caption = f"{figure.title}. {_IMPUTATION}"
     if figure.kind == "mean_bars":
         marks = ", ".join(f"{mark.symbol} better than {mark.baseline}" for mark in analysis.resolved.study.marks)
         caption += f" {marks}, p < .05." if marks else ""
-    if figure.kind != "label_fractions" and len(cube.fractions) > 1:
+    by_fraction = figure.kind in ("label_fractions", "factor_lines", "learned")
+    by_fraction = by_fraction or (figure.kind == "heat_map" and len(cube.targets) == 1)
+    if not by_fraction and len(cube.fractions) > 1:
         caption += f" With {labels(cube.fractions[cube.main])}."
     return Image(figure.name, caption, f"{figure.title}: {', '.join(cube.targets)}; {', '.join(cube.systems)}")
 

@@ -46,9 +46,7 @@ class Cube:
     @cached_property
     def means(self) -> Floats:
         """[F, S, T, P] means over the seeds with a value; NaN where there is none."""
-        total = np.where(np.isnan(self.values), 0, self.values).sum(axis=-1)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(total / self.counts)
+        return mean_over_seeds(self.values)
 
     def deviation(self, f: int, s: int, t: int, p: int) -> float:
         """Standard deviation over the seeds with a value; NaN with fewer than two."""
@@ -60,6 +58,13 @@ class Cube:
     def main(self) -> int:
         """Index of the largest label fraction: the one that figures and claims speak of."""
         return int(np.argmax(self.fractions))
+
+
+def mean_over_seeds(values: Floats) -> Floats:
+    """Means over the last axis, of the seeds with a value; NaN where there is none."""
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, values, 0).sum(axis=-1) / there.sum(axis=-1))
 
 
 def build_cube(evidence: Evidence) -> Cube:
