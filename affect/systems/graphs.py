@@ -86,25 +86,10 @@ def simplex_weights(traces: Floats, r: float) -> Floats:
     return powers / powers.sum()
 
 
-def fit_predict(
-    labelled: Floats, y: Floats, unlabelled: Floats, widths: Sequence[int], weigh: Weighting, k: int = NEIGHBOURS
-) -> Floats:
-    """Rows [l, D] of classes y [l] and rows [u, D], views of `widths` side by side → classes of the latter [u]."""
-    graphs = view_graphs(np.concatenate([labelled, unlabelled]), widths, k)
-    return propagate([laplacian(graph) for graph in graphs], np.arange(len(y)), y, weigh).predict()[len(y) :]
-
-
-def view_graphs(x: Floats, widths: Sequence[int], k: int, present: NDArray[np.bool_] | None = None) -> list[csr_array]:
-    """Symmetric graph [N, N] of each view of x [N, D]. A row has no edge in a view that it lacks (`present` [N, V])."""
-    columns = np.split(x, np.cumsum(widths)[:-1], axis=1)
-    graphs = []
-    for v, view in enumerate(columns):
-        there = np.arange(len(x)) if present is None else np.flatnonzero(present[:, v])
-        directed = neighbour_weights(view[there], k).tocoo()
-        shape = (len(x), len(x))
-        full = csr_array((directed.data, (there[directed.row], there[directed.col])), shape)
-        graphs.append((full + full.T) / 2)
-    return graphs
+def view_graphs(x: Floats, widths: Sequence[int], k: int) -> list[csr_array]:
+    """Symmetric graph [N, N] of each view of x [N, D]."""
+    directed = [neighbour_weights(view, k) for view in np.split(x, np.cumsum(widths)[:-1], axis=1)]
+    return [csr_array((graph + graph.T) / 2) for graph in directed]
 
 
 def neighbour_weights(x: Floats, k: int, queries: Floats | None = None) -> csr_array:
@@ -125,11 +110,10 @@ def neighbour_weights(x: Floats, k: int, queries: Floats | None = None) -> csr_a
 
 
 def laplacian(graph: csr_array) -> csr_array:
-    """I - D^-½ W D^-½ of a symmetric graph W; rows without an edge are zero, for they say nothing."""
+    """I - D^-½ W D^-½ of a symmetric graph W."""
     degree = graph.sum(axis=1)
-    connected = degree > 0
-    scale = diags_array(np.where(connected, 1 / np.sqrt(np.where(connected, degree, 1)), 0))
-    return csr_array(diags_array(connected.astype(float)) @ eye_array(len(degree)) - scale @ graph @ scale)
+    scale = diags_array(1 / np.sqrt(degree))
+    return csr_array(eye_array(len(degree)) - scale @ graph @ scale)
 
 
 def propagate(laplacians: Sequence[csr_array], labelled: NDArray[np.intp], y: Floats, weigh: Weighting) -> Propagated:

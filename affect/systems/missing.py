@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from affect.data.task import FitData
 from affect.errors import UserError
 from affect.systems.base import Hyperparameter
 from affect.systems.gaussians import log_density, split
 from affect.systems.perceptrons import Perceptron
 from affect.systems.training import Parameters
-from affect.systems.vae import Joined
+
+if TYPE_CHECKING:
+    from affect.systems.vae import Joined
 
 INCOMPLETE = Hyperparameter(
     "last", structural=True, help="views that may be missing: last, all, or their numbers from 1 joined by +"
@@ -29,6 +33,35 @@ def incomplete_views(system: str, setting: str, views: int) -> tuple[int, ...]:
     if views < 2:
         raise UserError(f"{system} fills in a view from the others, but there is one view only.")
     return words[setting] if setting in words else tuple(sorted({int(part) - 1 for part in parts}))
+
+
+def refuse_contradictions(system: str, data: FitData, setting: str | None) -> None:
+    """Raise `UserError` for views of unequal length, for a mask that does not fit them or leaves nothing to learn from, and
+    for views that rows lack although `setting` (see `INCOMPLETE`; None: any may be missing) does not name them."""
+    inputs = data.train
+    lengths = [len(array) for array in inputs.arrays]
+    if len(set(lengths)) > 1:
+        raise UserError(
+            f"{system}: the views have {' and '.join(map(str, lengths))} rows, but a row is one sample in all."
+        )
+    if inputs.present is None:
+        return
+    views, present = len(lengths), inputs.present > 0
+    if present.shape != (len(inputs), views):
+        raise UserError(
+            f"{system}: missing views are given as {list(present.shape)} for {len(inputs)} rows of {views} views."
+        )
+    nothing = int((~present.any(1)).sum())
+    if nothing:
+        raise UserError(f"{system}: {nothing} of {len(inputs)} training rows have no view at all.")
+    may = range(views) if setting is None else incomplete_views(system, setting, views)
+    for view, rows in enumerate((~present).sum(0).tolist()):
+        if rows == len(inputs):
+            raise UserError(f"{system}: no training row has view {view + 1}; leave the view out.")
+        if rows and view not in may:
+            raise UserError(
+                f"{system}: {rows} training rows lack view {view + 1}, which incomplete={setting} does not name."
+            )
 
 
 def columns(values: Tensor, widths: Sequence[int], views: Sequence[int]) -> Tensor:

@@ -20,7 +20,7 @@ from affect.systems.gaussians import entropy
 from affect.systems.multiview import semi_supervised_network
 from affect.systems.training import Network, Parameters
 from affect.systems.vae import AUTHOR_CODE, CLASSIFICATION, SHARED, GenerativeSystem
-from affect.systems.views import Posterior
+from affect.systems.views import Posterior, refuse_one
 
 
 def subsets(views: int) -> list[list[int]]:
@@ -45,6 +45,7 @@ def products(p: Parameters, mean: Tensor, log_variance: Tensor, present: Tensor 
 
 
 def mopoe_network(settings: Settings, facts: Facts) -> Network:
+    refuse_one("MoPoE-VAE", facts)
     return semi_supervised_network(settings, facts, products, len(subsets(len(facts.widths))))
 
 

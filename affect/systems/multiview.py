@@ -40,7 +40,7 @@ from affect.systems.vae import (
     network_of,
     per_row,
 )
-from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_weights, presence, views_of
+from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_weights, presence, refuse_one, views_of
 
 
 def semi_supervised_network(
@@ -106,6 +106,7 @@ def _mixture(settings: Settings) -> Fuse:
 
 
 def smvae_network(settings: Settings, facts: Facts) -> Network:
+    refuse_one("SMVAE", facts)
     return semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), **_weights(settings, facts))
 
 
@@ -119,6 +120,7 @@ def simvae_network(settings: Settings, facts: Facts) -> Network:
 
 def mvae_network(settings: Settings, facts: Facts) -> Network:
     """q(z|X), p(x_v|z) (Eqs. 1-2) and a classifier of E[z|X], trained together."""
+    refuse_one("MVAE", facts)
     nets, fuse = views_of(settings, facts, 0), _mixture(settings)
     widths, latent = facts.widths, int(settings["latent"])
     classifier = Perceptron("classifier", {"x": latent}, layers(settings), facts.classes, str(settings["units"]))

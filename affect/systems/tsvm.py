@@ -47,13 +47,6 @@ class Tsvm:
         return self.classes[self.scores(x).argmax(axis=1)]
 
 
-def fit_predict(
-    labelled: Floats, y: Floats, unlabelled: Floats, *, shrinkage: float = 1e-3, unlabelled_weight: float = 1.0
-) -> Floats:
-    """Rows [l, D] of classes y [l] and rows [u, D] → classes of the latter [u]. See `fit`."""
-    return fit(labelled, y, unlabelled, shrinkage=shrinkage, unlabelled_weight=unlabelled_weight).predict(unlabelled)
-
-
 def fit(
     labelled: Floats, y: Floats, unlabelled: Floats, *, shrinkage: float = 1e-3, unlabelled_weight: float = 1.0
 ) -> Tsvm:

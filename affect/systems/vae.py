@@ -24,7 +24,7 @@ from torch import Tensor
 
 from affect.errors import UserError
 from affect.study import Settings
-from affect.systems import fitting, training
+from affect.systems import fitting, missing, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.perceptrons import Perceptron, Rows
 from affect.systems.probe import probe
@@ -85,6 +85,10 @@ class GenerativeSystem:
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if not facts.classes:
             raise UserError(f"{self.name} tells classes apart; {', '.join(facts.targets)} has none.")
+        if int(settings["latent"]) > facts.n_pool:
+            raise UserError(
+                f"{self.name}: latent={settings['latent']} is more dimensions than there are rows, {facts.n_pool}."
+            )
         self.network(settings, facts)  # refuses settings that do not suit the views
         return (self.name, facts, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
 
@@ -101,9 +105,20 @@ class GenerativeSystem:
         return probe(network, self.scalars(settings, facts.targets), facts, size, device, largest)
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
+        for replicate in replicates:
+            self._check_data(replicate)
         network = self.network(replicates[0].settings, training.facts_of(replicates[0].data))
         scalars = [self.scalars(r.settings, r.data.targets) for r in replicates]
         return fitting.StackedFitting(network, replicates, scalars, device, shard)
+
+    def _check_data(self, replicate: Replicate) -> None:
+        """Raise `UserError` for data that a task would not have given."""
+        data, setting = replicate.data, replicate.settings.get("incomplete")
+        without = sorted(set(range(data.classes)) - set(data.y_labelled[:, 0].astype(int).tolist()))
+        if without:
+            rows, target = len(data.labelled), data.targets[0]
+            raise UserError(f"{self.name}: none of the {rows} labelled rows is of class {without[0]} of {target}.")
+        missing.refuse_contradictions(self.name, data, None if setting is None else str(setting))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from affect.systems.base import resolve_settings
 from affect.systems.ladder import dense_network, ladder_network
 from affect.systems.shards import Severed, Shard
 from affect.systems.training import Batch, Trainer, facts_of
+from tests.systems.problems import network, problem
 from tests.systems.toy import SCALARS, TARGETS, toy_data
 
 STEPS = 10
@@ -20,6 +22,7 @@ BATCHES = (21, 32)
 """Rows of a batch: 63 labelled rows are cut into batches of 21, or of 31 and 32."""
 K, B, D, H, T = 2, 11, 5, 7, 3
 UPDATES = ("dense", "labelled", "unlabelled", "joint")
+GENERATIVE = ("M2", "SDGM", "SDGM+", "MVAE", "SMVAE", "SiMVAE", "MoPoE-VAE")
 
 
 def trained(name: str, batch_size: int, shard: Shard) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,10 +64,28 @@ def differentiated(update: str, shard: Shard) -> tuple[torch.Tensor, list[torch.
     return loss.detach(), list(shard.reduce(*gradients))
 
 
+def generated(name: str, shard: Shard) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Loss [K] and gradients of a generative system in float64, preset `author_code`, with a view that may be missing."""
+    author = get_system(name).presets["author_code"]
+    net = network(name, (3, 2), auxiliary=2, **{n: author[n] for n in ("weighting", "entropy", "alpha") if n in author})
+    p, batches, scalars = problem(net, (3, 2), 2, (1,))
+    scalars["weight_prior"] = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for kind, batch in batches.items():
+        own = shard.rows(batch.x.shape[1])
+        held = batch.x[:, own], tuple(each[:, own] for each in batch.normal), batch.present[:, own]
+        rest = batch.x.shape[1] - held[0].shape[1]
+        batches[kind] = replace(batch, x=held[0], normal=held[1], present=held[2], shard=shard, others=rest)
+    p = {n: value.requires_grad_() for n, value in p.items()}
+    loss = net.updates[0].loss(p, batches, scalars)
+    gradients = torch.autograd.grad(loss.sum(), list(p.values()), materialize_grads=True)
+    return loss.detach(), list(shard.reduce(*gradients))
+
+
 def everything(shard: Shard) -> dict[str, Any]:
     torch.set_num_threads(1)
     found: dict[str, Any] = {f"{name} {size}": trained(name, size, shard) for name in NAMES for size in BATCHES}
-    return found | {update: differentiated(update, shard) for update in UPDATES}
+    found |= {update: differentiated(update, shard) for update in UPDATES}
+    return found | {name: generated(name, shard) for name in GENERATIVE}
 
 
 def work(rank: int, size: int, folder: str) -> None:

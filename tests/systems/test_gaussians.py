@@ -53,7 +53,7 @@ def test_log_variances_are_bounded_and_never_without_gradient():
 
 def test_the_entropy_bound_is_below_the_entropy_of_a_thousand_mixtures():
     g = np.random.default_rng(0)
-    draws = 1500
+    draws = 500
     for _ in range(1000):
         v, d = g.integers(1, 5), g.integers(1, 5)
         mean, log_variance = 3 * g.standard_normal((v, d)), g.uniform(-3, 3, (v, d))
@@ -62,7 +62,8 @@ def test_the_entropy_bound_is_below_the_entropy_of_a_thousand_mixtures():
         bound = mixture_entropy(*given, torch.from_numpy(np.log(weights))[None, :, None]).item()
         # Stratified: the same number of draws from each component, weighted.
         z = mean[:, None] + np.exp(log_variance / 2)[:, None] * g.standard_normal((v, draws, d))
-        densities = norm.logpdf(z[:, :, None], mean, np.exp(log_variance / 2)).sum(-1)
+        distances = np.square(z[:, :, None] - mean) * np.exp(-log_variance)
+        densities = -0.5 * (distances + log_variance + np.log(2 * np.pi)).sum(-1)
         surprise = -logsumexp(densities + np.log(weights), axis=-1)
         error = np.sqrt((weights**2 * surprise.var(1) / draws).sum())
         assert bound <= weights @ surprise.mean(1) + 5 * error

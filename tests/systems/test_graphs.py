@@ -120,17 +120,6 @@ def test_weights_minimise_over_the_simplex():
     np.testing.assert_allclose(graphs.simplex_weights(traces, r), np.exp(best) / np.exp(best).sum(), atol=1e-5)
 
 
-def test_rows_without_a_view_have_no_edge_in_it():
-    x, y, labelled = clouds()
-    present = np.ones((60, 2), bool)
-    present[40:, 1] = False
-    first, second = graphs.view_graphs(x, WIDTHS, K, present)
-    assert not second.toarray()[40:].any()
-    assert first.toarray()[40:].any()
-    parts = [graphs.laplacian(first), graphs.laplacian(second)]
-    assert np.isfinite(graphs.propagate(parts, labelled, y[labelled], graphs.amgl()).soft).all()
-
-
 def test_rows_that_no_label_reaches_have_the_shares_of_the_labels():
     g = np.random.default_rng(0)
     x = np.concatenate([g.standard_normal((20, 2)), g.standard_normal((10, 2)) + 1000])

@@ -39,7 +39,7 @@ def test_the_first_ten_steps_have_the_same_losses(alone: Any, workers: Any, name
         torch.testing.assert_close(own, parameters[0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("update", sharded.UPDATES)
+@pytest.mark.parametrize("update", [*sharded.UPDATES, *sharded.GENERATIVE])
 def test_losses_and_gradients_in_double_precision(alone: Any, workers: Any, update: str) -> None:
     for worker in workers:
         torch.testing.assert_close(worker[update], alone[update], rtol=1e-10, atol=1e-12)

@@ -86,7 +86,7 @@ def test_unlabelled_rows_move_the_boundary_into_the_gap():
     x, truth = np.concatenate([above, below]), np.repeat([0.0, 1.0], 60)
     alone = tsvm.fit(labelled, y, np.empty((0, 2)), shrinkage=SHRINKAGE).predict(x)
     assert np.mean(alone == truth) < 0.95
-    np.testing.assert_array_equal(tsvm.fit_predict(labelled, y, x, shrinkage=SHRINKAGE), truth)
+    np.testing.assert_array_equal(tsvm.fit(labelled, y, x, shrinkage=SHRINKAGE).predict(x), truth)
 
 
 def test_several_classes_and_one():
@@ -98,4 +98,4 @@ def test_several_classes_and_one():
     found = tsvm.fit(x[known], truth[known], x)
     assert np.mean(found.predict(x) == truth) > 0.97
     assert found.scores(x).shape == (90, 3)
-    assert (tsvm.fit_predict(x[:2], np.array([2.0, 2.0]), x) == 2).all()
+    assert (tsvm.fit(x[:2], np.array([2.0, 2.0]), x).predict(x) == 2).all()
