@@ -91,15 +91,11 @@ def _parser(study: Study) -> Parser:
     usual = "all of them" if study.view == ALL_VIEWS else study.view or "the first"
     add("--view", metavar="NAME", help=f"which of the corpus' views; several as in eeg+eye, or all. Default: {usual}")
     add("--scale", choices=names, default=names[0], help="demo answers in minutes, full is the paper's size")
-    fractions = study.label_fractions
-    shown = " ".join(f"{fraction:g}" for fraction in fractions)
+    shares = ", ".join(
+        f"{' '.join(f'{f:g}' for f in scale.label_fractions)} ({name})" for name, scale in study.scales.items()
+    )
     add(
-        "--label-fraction",
-        type=float,
-        nargs="+",
-        default=list(fractions),
-        metavar="F",
-        help=f"share of training labels kept; default: {shown}",
+        "--label-fraction", type=float, nargs="+", metavar="F", help=f"share of training labels kept; default: {shares}"
     )
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
     add("--systems", nargs="+", metavar="NAME", help="some of the study's systems only")
@@ -189,7 +185,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         for name in overrides:
             if row.factors and any(name in candidate for candidate in row.candidates):
                 raise UserError(f"--set {name}={overrides[name]}: this study varies {name} itself; leave it out.")
-    fractions = tuple(dict.fromkeys(args.label_fraction))
+    fractions = tuple(dict.fromkeys(args.label_fraction or scale.label_fractions))
     resolved = Resolved(
         study=study,
         scale=args.scale,

@@ -112,6 +112,8 @@ class Scale:
     seeds: int
     selection_seeds: int = 1
     """Candidates are compared on development data over the first so many seeds."""
+    label_fractions: tuple[float, ...] = (1.0,)
+    """Shares of the training labels."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class Mark:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper: rows × (partition, target), or for the kind `fractions` rows × label fraction."""
+    """A table: rows × (partition, target); for the kind `fractions` rows × label fraction; for `factor` the lines of a figure
+    of the kind `factor_lines` × label fraction and value of the factor."""
 
     name: str
     title: str
@@ -136,6 +139,10 @@ class Table:
     published: str | None = None
     """File in reports/published with the paper's values; `{corpus}` in it stands for the corpus (of a twin, whose twin)."""
     kind: str = "targets"
+    factor: str = ""
+    """For the kind `factor`."""
+    errors: str = ""
+    """For the kind `factor`: the rows over which imputation errors are shown, instead of the study's metric."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +216,6 @@ class Study:
     """The view, or views joined by `+`, that it works on where none is named: the corpus' first, or `ALL_VIEWS`."""
     view_names: Mapping[str, str] = field(default_factory=dict)
     """View → what the paper's tables call it, where that is another name."""
-    label_fractions: tuple[float, ...] = (1.0,)
-    """Shares of the training labels that it is run with where none are named."""
 
     @property
     def baselines(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from affect.report.figures import draw
 from affect.report.fractions import fractions_grid
 from affect.report.html import html
 from affect.report.latex import latex
+from affect.report.lines import factor_grid
 from affect.report.markdown import markdown
 from affect.report.numbers import labels
 from affect.report.paired import family_grids
@@ -81,6 +82,8 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
         every = range(len(analysis.cube.fractions))
         if table.kind == "fractions":
             results = [fractions_grid(table, analysis, published)]
+        elif table.kind == "factor":
+            results = [factor_grid(table, analysis)]
         else:
             results = [result_grid(table, analysis, f, published) for f in every]
         paired = [grid for f in every for grid in family_grids(table, analysis, f)]

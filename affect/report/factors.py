@@ -9,8 +9,8 @@ import numpy as np
 
 from affect.report import numbers
 from affect.report.analysis import Analysis
-from affect.report.canvas import COLOURS, DECADES, MARKERS, legend, panels
-from affect.report.cube import PARTITIONS, mean_over_seeds
+from affect.report.canvas import COLOURS, DECADES, panels
+from affect.report.cube import PARTITIONS
 from affect.stats import mean_interval
 from affect.study import Figure, Row
 
@@ -53,49 +53,6 @@ def factor_curve(analysis: Analysis, figure: Figure) -> Canvas | None:
         panel.set_xlabel(figure.factors[0])
     axes[0].set_ylabel(f"{figure.system}, {analysis.resolved.study.metric.upper()}")
     axes[0].legend(loc="best")
-    return canvas
-
-
-def factor_lines(analysis: Analysis, figure: Figure) -> Canvas | None:
-    """A line per system over one factor: means of the first target's test values, or of imputation errors, with 95 % t
-    intervals over seeds; a panel per label fraction. Where no system is named, rows without factors are level lines."""
-    cube, (factor,) = analysis.cube, figure.factors
-    values = cube.errors.get(figure.errors) if figure.errors else cube.values[:, :, 0, PARTITIONS.index("test")]
-    if values is None:
-        return None
-    lines: dict[str, dict[float, int]] = {}
-    for row in analysis.resolved.rows:
-        varies = set(row.factors) == {factor} and figure.system in ("", row.system)
-        level = row.competes and not figure.system
-        if (varies or level) and not np.isnan(values[:, cube.systems.index(row.name)]).all():
-            line = lines.setdefault(row.label or row.system, {})
-            line[float(row.factors[factor]) if varies else np.nan] = cube.systems.index(row.name)
-    every = sorted({x for line in lines.values() for x in line if not np.isnan(x)})
-    if len(every) < 2:
-        return None
-    fractions = np.argsort(cube.fractions)
-    canvas, axes = panels(len(fractions), 2.9, share_x=True, share_y=True)
-    for f, panel in zip(fractions, axes, strict=True):
-        for k, (name, line) in enumerate(lines.items()):
-            x, places = np.array(sorted(line)), [line[x] for x in sorted(line)]
-            mean = mean_over_seeds(values[f, places])
-            low, high = mean_interval(values[f, places])
-            if np.isnan(x).all():
-                panel.axhspan(float(low[0]), float(high[0]), color="#888888", alpha=0.15, linewidth=0)
-                panel.axhline(mean[0], color="#555555", linestyle="--", linewidth=1.1, label=name)
-                continue
-            error = np.nan_to_num(np.stack([mean - low, high - mean]))
-            style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markersize": 4}
-            panel.errorbar(x, mean, yerr=error, label=name, linewidth=1.3, elinewidth=0.9, **style)
-        if every[0] > 0 and every[-1] / every[0] > DECADES:
-            panel.set_xscale("log")
-        panel.grid(True)
-        panel.set_title(numbers.labels(cube.fractions[f]), loc="left", fontweight="bold")
-        panel.set_xlabel(factor.capitalize() if len(factor) > 2 else factor)
-    metric = f"NMSE, {figure.errors}" if figure.errors else f"test {analysis.resolved.study.metric}"
-    axes[0].set_ylabel(f"{figure.system}, {metric}" if figure.system else metric[0].upper() + metric[1:])
-    if len(lines) > 1:
-        legend(canvas, axes[0], len(lines))
     return canvas
 
 

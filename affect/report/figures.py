@@ -12,8 +12,9 @@ from affect.report.analysis import Analysis
 from affect.report.canvas import COLOURS, GREYS, MARKERS, legend, paint, panels
 from affect.report.cube import PARTITIONS
 from affect.report.curves import CurveMeans, curve_means
-from affect.report.factors import factor_curve, factor_lines, heat_map
+from affect.report.factors import factor_curve, heat_map
 from affect.report.learned import learned_lines
+from affect.report.lines import factor_lines
 from affect.stats import mean_interval
 from affect.study import Figure
 

@@ -11,11 +11,12 @@ import pytest
 
 from affect.report import Evidence
 from affect.report.analysis import Analysis, analyse
-from affect.report.factors import factor_lines, heat_map
+from affect.report.factors import heat_map
 from affect.report.figures import draw
 from affect.report.learned import learned_lines
+from affect.report.lines import factor_grid, factor_lines
 from affect.stats import mean_interval
-from affect.study import Figure, Row, Scale, grid
+from affect.study import Figure, Row, Scale, Table, grid
 
 from .labels import FACTS, STUDY, evidence_of, resolved_with, values_of
 
@@ -86,7 +87,7 @@ def test_errors_are_drawn_for_who_has_some(analysis: Analysis) -> None:
     assert list(found) == ["Ours", "b"]
     np.testing.assert_allclose(found["Ours"].get_ydata(), [0.52 + 1.5, 0.54 + 1.5, 0.5 + 1.5])
     np.testing.assert_allclose(found["b"].get_xdata(), [0.1])
-    assert canvas.axes[0].get_ylabel() == "NMSE, missing rows"
+    assert canvas.axes[0].get_ylabel() == "NMSE over missing rows"
     assert factor_lines(analysis, replace(LINES, errors="all rows")) is None
 
 
@@ -129,3 +130,19 @@ def test_evidence_names_the_column_that_it_lacks(analysis: Analysis) -> None:
     assert evidence.errors is not None
     with pytest.raises(ValueError, match="errors lacks the columns rows"):
         replace(evidence, errors=evidence.errors.drop(columns="rows"))
+
+
+def test_the_table_behind_the_lines(analysis: Analysis) -> None:
+    grid = factor_grid(Table("t", "Lines", "ours", kind="factor", factor="missing"), analysis)
+    assert grid.columns == ("System", "0.1", "0.5", "0.9", "0.1", "0.5", "0.9")
+    assert grid.groups == (("", 1), ("1 % of the labels", 3), ("3 % of the labels", 3))
+    cells = {row[0].text: [cell.text for cell in row[1:]] for row in grid.rows}
+    test = analysis.evidence.values[analysis.evidence.values["partition"] == "test"]
+    seeds = test.groupby(["system", "label_fraction"])["value"]
+    mean, deviation = seeds.mean()["Ours, missing 0.5", 0.03], seeds.std()["Ours, missing 0.5", 0.03]
+    assert cells["Ours"][4] == f"{mean:.3f}±{deviation:.3f}".replace("0.", ".")
+    assert cells["b"][1] == "–", "not run"
+    assert len(set(cells["Bound"][:3])) == 1
+    errors = factor_grid(Table("t", "Lines", "ours", kind="factor", factor="missing", errors="missing rows"), analysis)
+    assert [cell.text for cell in errors.rows[0]][:2] == ["Ours", "2.020±1.291"]
+    assert "Bound" not in {row[0].text for row in errors.rows}
