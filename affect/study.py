@@ -166,20 +166,28 @@ class Figure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper as a check on the means over seeds, with all labels.
+    """One sentence of a paper as a check on the means over seeds.
 
-    `kind` says what is checked, on each of `targets` in `partition`:
-    - `beats`: each of `systems` (or, with `any_of`, one of them) is above each of `baselines`;
+    `kind` says what is checked, on each of `targets` in `partition`, at each of `fractions`:
+    - `beats`: each of `systems` (or, with `any_of`, one of them) is better than each of `baselines`;
     - `best_row`: the best row of the table, floors aside, is one of `systems`;
     - `relative_gain`: the best of `systems` gains over the first of `baselines` about as much as was published: the
-      mean gain is at least half the published one, and the interval of the difference lies above zero.
+      mean gain is at least half the published one, and the interval of the difference lies above zero;
+    - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
+      of `systems`;
+    - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
+    - `rises`: what is measured of each of `systems` rises with `factor`, from value to value;
+    - `more_labels`: each of `systems` is better with the most labels of the run than with the fewest;
+    - `heaviest`: of the weights that each of `systems` learned for views, the one of `view` is the largest.
     """
 
     sentence: str
     source: str
     systems: tuple[str, ...]
+    """Names of rows; the name of rows per view stands for all of them."""
     baselines: tuple[str, ...]
     targets: tuple[str, ...]
+    """None stands for all targets of the study."""
     partition: str = "test"
     """`development`, `test`, or `mean` of the two."""
     kind: str = "beats"
@@ -188,6 +196,17 @@ class Claim:
     """File in reports/published with the published relative gains, for the kind `relative_gain`."""
     significant: bool = True
     """For the kind `beats`: whether significance is claimed; otherwise the direction alone is checked."""
+    fractions: tuple[float, ...] = (1.0,)
+    """Label fractions that it is about; none stands for all that were run."""
+    factor: str = ""
+    """Systems and baselines name the lines over this factor of a grid, and are compared value by value; rows without it are
+    the same at each."""
+    at: tuple[float, ...] = ()
+    """Values of the factor that it is about; none stands for all."""
+    errors: str = ""
+    """It is about imputation errors over these rows, of which less is better, instead of the study's metric."""
+    margin: float = 0.0
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -222,7 +241,7 @@ class Study:
         return tuple(mark.baseline for mark in self.marks)
 
     def on(self, corpus: CorpusFacts) -> Study:
-        """This study with what it leaves to the corpus: its targets, and rows per view."""
+        """This study with what it leaves to the corpus: its targets, rows per view, and what claims say of both."""
         names = [self.view_names.get(view, view) for view in corpus.view.split("+")]
 
         def fixed(row: Row) -> list[Row]:
@@ -231,11 +250,23 @@ class Study:
             label = row.label or row.system
             return [replace(row, per_view=False, only=v, label=f"{label} ({name})") for v, name in enumerate(names)]
 
-        scales = {
-            name: replace(scale, rows=tuple(each for row in scale.rows for each in fixed(row)))
-            for name, scale in self.scales.items()
-        }
-        return replace(self, targets=self.targets or corpus.targets, scales=scales)
+        scales: dict[str, Scale] = {}
+        known: dict[str, tuple[str, ...]] = {}
+        for name, scale in self.scales.items():
+            known |= {row.name: tuple(each.name for each in fixed(row)) for row in scale.rows if row.per_view}
+            scales[name] = replace(scale, rows=tuple(each for row in scale.rows for each in fixed(row)))
+        targets = self.targets or corpus.targets
+
+        def spelt(rows: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(each for row in rows for each in known.get(row, (row,)))
+
+        claims = tuple(
+            replace(
+                claim, systems=spelt(claim.systems), baselines=spelt(claim.baselines), targets=claim.targets or targets
+            )
+            for claim in self.claims
+        )
+        return replace(self, targets=targets, scales=scales, claims=claims)
 
 
 @dataclass(frozen=True)
