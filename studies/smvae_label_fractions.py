@@ -7,11 +7,13 @@ python studies/smvae_label_fractions.py --corpus corpora/mfeat --view fou+zer --
 python studies/smvae_label_fractions.py --scale full --plan          # what the paper's size would cost
 """
 
+from typing import Any
+
 from affect.command import main
-from affect.study import ALL_VIEWS, Figure, Mark, Row, Scale, Search, Study, Table, grid
+from affect.study import ALL_VIEWS, Claim, Figure, Mark, Row, Scale, Search, Study, Table, grid
 from affect.systems import registry
 from search_spaces import smvae
-from search_spaces.smvae import classification_scales
+from search_spaces.smvae import SCALES, classification_scales
 
 C = classification_scales()
 INDUCTIVE, TRANSDUCTIVE = "SMVAE (inductive)", "SMVAE (transductive)"
@@ -51,6 +53,80 @@ def rows(shares: tuple[float, ...], scales: tuple[float, ...]) -> tuple[Row, ...
     )
     return tuple(row for row in declared if row.system in known)
 
+
+def says(
+    sentence: str, systems: tuple[str, ...], baselines: tuple[str, ...] = (), where: str = "4.2.2", **more: Any
+) -> Claim:
+    """A claim of Section 4.2 at every label fraction of the run, on the one target."""
+    return Claim(sentence, f"P2, Section {where}", systems, baselines, (), **({"fractions": ()} | more))
+
+
+SINGLE = "M2"
+"""Stands for M2 on each view."""
+OTHERS = (*SUPERVISED, *WITH_TSVM, SINGLE, "M2 (Concat.)", "SDGM (Concat.)")
+CLAIMS = (
+    says(
+        "The average accuracy of SMVAE significantly surpasses the baselines in all cases.",
+        (INDUCTIVE, TRANSDUCTIVE),
+        (*OTHERS, *GRAPHS),
+    ),
+    says(
+        "SMVAE always outperforms supervised learning approaches trained on very limited labelled data.",
+        (INDUCTIVE, TRANSDUCTIVE),
+        SUPERVISED,
+    ),
+    says(
+        "Multi-view semi-supervised algorithms AMMSS and AMGL perform worst in all cases.",
+        (*OTHERS, INDUCTIVE, TRANSDUCTIVE),
+        GRAPHS,
+        significant=False,
+    ),
+    says(
+        "The performances of three TSVM-based semi-supervised methods are moderate (above the graphs').",
+        WITH_TSVM,
+        GRAPHS,
+        significant=False,
+    ),
+    says(
+        "The performances of three TSVM-based semi-supervised methods are moderate (below SMVAE's).",
+        (TRANSDUCTIVE,),
+        WITH_TSVM,
+        significant=False,
+    ),
+    says(
+        "Compared with the single-view methods M2 and SDGM, SMVAE is more effective in integrating multiple modalities.",
+        (INDUCTIVE,),
+        (SINGLE, "M2 (Concat.)", "SDGM (Concat.)"),
+    ),
+    says(
+        "The unlabelled samples can effectively boost the classification accuracy of SMVAE.",
+        ("SMVAE, unlabelled 1",),
+        ("SMVAE, unlabelled 0.1",),
+        "4.2.3, Figure 2a",
+    ),
+    says("EEG modality has the highest weight.", (INDUCTIVE,), where="4.2.3, Figure 2b", kind="heaviest", view="eeg"),
+    says(
+        "That EEG has the highest weight is consistent with single modality's performance of M2 (eye movements).",
+        ("M2 (EEG)",),
+        ("M2 (Eye)",),
+        "4.2.3, Table 2",
+        significant=False,
+    ),
+    says(
+        "That EEG has the highest weight is consistent with single modality's performance of M2 (peripheral signals).",
+        ("M2 (EEG)",),
+        ("M2 (PPS)",),
+        "4.2.3, Table 2",
+        significant=False,
+    ),
+    says(
+        "The scaling constant c can be chosen from {0.1, 0.5, 1}, where SMVAE achieves good results.",
+        tuple(f"SMVAE, c {c:g}" for c in SCALES),
+        where="4.2.3, Figure 2c",
+        kind="near",
+        margin=0.05,
+    ),
+)
 
 STUDY = Study(
     name="smvae_label_fractions",
@@ -99,6 +175,7 @@ STUDY = Study(
             factors=("c",),
         ),
     ),
+    claims=CLAIMS,
     searches=(Search("SMVAE", smvae.smvae), Search("M2", smvae.smvae)),
 )
 
