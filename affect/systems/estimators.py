@@ -66,9 +66,9 @@ class EstimatorSystem:
         return 1, 0.5 + (quadratic if self.unlabelled or self.name == "svr" else 0.0)
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
-        return AtOnce(replicates, lambda replicate: self._fit(replicate, self._features))
+        return AtOnce(replicates, lambda r: self._fit(r, self._features, r.data.train.widths))
 
-    def _fit(self, replicate: Replicate, features: Features) -> Fit:
+    def _fit(self, replicate: Replicate, features: Features, widths: tuple[int, ...]) -> Fit:
         data = replicate.data
         if self.classes:
             refuse_absent_classes(self.name, data)
@@ -82,7 +82,7 @@ class EstimatorSystem:
             y = np.full(len(rows), UNLABELLED)
             y[: len(data.labelled)] = (data.y_labelled[:, t] - data.target_mean[t]) / data.target_std[t]
             truth = (data.y_development[:, t] - data.target_mean[t]) / data.target_std[t]
-            fitted = [e.fit(train, y) for e in self.candidates(replicate.settings, data.train.widths)]
+            fitted = [e.fit(train, y) for e in self.candidates(replicate.settings, widths)]
             predicted = np.stack([estimator.predict(development) for estimator in fitted], 1)
             scores = score_columns(data.metric, np.repeat(truth[:, None], len(fitted), 1), predicted)
             chosen.append(fitted[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))])
