@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from affect.data.task import FitData, Inputs
+from affect.data.task import Inputs
 from affect.errors import UserError
 from affect.stats.metrics import score_columns
 from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
+from affect.systems.refusals import refuse_absent_classes
 from affect.systems.shards import ALONE, Shard
 
 Features = Callable[[Inputs, np.ndarray | None], np.ndarray]
@@ -99,13 +100,3 @@ class EstimatorSystem:
             return inputs.numpy(index)
         assert inputs.text is not None, "planning admits text systems only on corpora with text"
         return inputs.text if index is None else inputs.text[index]
-
-
-def refuse_absent_classes(system: str, data: FitData) -> None:
-    """A `UserError` where the labelled subset lacks a class."""
-    absent = np.setdiff1d(np.arange(data.classes), data.y_labelled[:, 0])
-    if len(absent):
-        raise UserError(
-            f"{system}: no labelled training row of {data.targets[0]} is of class {absent[0]:.0f} "
-            f"(classes 0 to {data.classes - 1})."
-        )

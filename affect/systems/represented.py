@@ -14,6 +14,7 @@ from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Replicate
 from affect.systems.classic import svm_candidates, tsvm_candidates
 from affect.systems.estimators import EstimatorSystem
+from affect.systems.refusals import refuse_hidden
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stages import DCCA, DCCAE, MAE, Stage
 from affect.systems.training import facts_of
@@ -24,6 +25,9 @@ class RepresentedSystem(EstimatorSystem):
     """An estimator on what a stage makes of the views; follows `affect.systems.base.System`."""
 
     stage: Stage
+
+    def check(self, settings: Settings) -> None:
+        refuse_hidden(self.name, settings)
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         self.stage.refuse(self.name, settings, facts)

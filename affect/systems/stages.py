@@ -20,6 +20,7 @@ from affect.errors import UserError
 from affect.study import Settings
 from affect.systems import representations
 from affect.systems.base import Facts, Hyperparameter, Replicate
+from affect.systems.missing import refuse_contradictions
 from affect.systems.probe import probe
 from affect.systems.training import Network, Parameters, Trainer, batches_per_epoch, facts_of
 
@@ -121,11 +122,8 @@ def complete_rows(system: str, data: FitData) -> np.ndarray:
     count = len(data.train) if data.pool is None else data.n_train
     if data.train.present is None:
         return np.arange(count)
-    present = data.train.present[:count]
-    nowhere = np.flatnonzero(~present.any(axis=0))
-    if len(nowhere):
-        raise UserError(f"{system}: view {nowhere[0] + 1} is missing in every training row.")
-    rows = np.flatnonzero(present.all(axis=1))
+    refuse_contradictions(system, data, None)
+    rows = np.flatnonzero(data.train.present[:count].all(axis=1))
     if len(rows) == 0:
         raise UserError(f"{system}: no training row has every view, so nothing relates them.")
     return rows
