@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from affect.data.task import FitData, Inputs
+from affect.data.task import Inputs
 from affect.errors import UserError
 from affect.stats.metrics import score_columns
 from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
+from affect.systems.refusals import refuse_absent_classes
 from affect.systems.shards import ALONE, Shard
 
 Features = Callable[[Inputs, np.ndarray | None], np.ndarray]
@@ -66,9 +67,9 @@ class EstimatorSystem:
         return 1, 0.5 + (quadratic if self.unlabelled or self.name == "svr" else 0.0)
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
-        return AtOnce(replicates, lambda replicate: self._fit(replicate, self._features))
+        return AtOnce(replicates, lambda r: self._fit(r, self._features, r.data.train.widths))
 
-    def _fit(self, replicate: Replicate, features: Features) -> Fit:
+    def _fit(self, replicate: Replicate, features: Features, widths: tuple[int, ...]) -> Fit:
         data = replicate.data
         if self.classes:
             refuse_absent_classes(self.name, data)
@@ -82,7 +83,7 @@ class EstimatorSystem:
             y = np.full(len(rows), UNLABELLED)
             y[: len(data.labelled)] = (data.y_labelled[:, t] - data.target_mean[t]) / data.target_std[t]
             truth = (data.y_development[:, t] - data.target_mean[t]) / data.target_std[t]
-            fitted = [e.fit(train, y) for e in self.candidates(replicate.settings, data.train.widths)]
+            fitted = [e.fit(train, y) for e in self.candidates(replicate.settings, widths)]
             predicted = np.stack([estimator.predict(development) for estimator in fitted], 1)
             scores = score_columns(data.metric, np.repeat(truth[:, None], len(fitted), 1), predicted)
             chosen.append(fitted[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))])
@@ -99,13 +100,3 @@ class EstimatorSystem:
             return inputs.numpy(index)
         assert inputs.text is not None, "planning admits text systems only on corpora with text"
         return inputs.text if index is None else inputs.text[index]
-
-
-def refuse_absent_classes(system: str, data: FitData) -> None:
-    """A `UserError` where the labelled subset lacks a class."""
-    absent = np.setdiff1d(np.arange(data.classes), data.y_labelled[:, 0])
-    if len(absent):
-        raise UserError(
-            f"{system}: no labelled training row of {data.targets[0]} is of class {absent[0]:.0f} "
-            f"(classes 0 to {data.classes - 1})."
-        )

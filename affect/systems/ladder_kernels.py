@@ -12,22 +12,17 @@ Whether the compiler vectorises a loop, a factor of ten, hangs on how it is writ
   than eight tests. Rows of one scratch array need none, its shape being constant. So a loop with many operands writes
   to the scratch array alone, and what it leaves there is copied out by a second loop.
 - Division must not raise on zero (`error_model`), constants are float32, and the sigmoid is made of arithmetic.
-
-`FLOATS` lets the compiler reorder and fuse but not assume that values are finite: divergence must show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 
-Array = np.ndarray
-F = TypeVar("F", bound=Callable[..., Any])
+from affect.systems.compiled import compiled
 
-FLOATS = {"reassoc", "contract", "arcp", "nsz"}
+Array = np.ndarray
 BLOCK = 1024
 """Units worked through at a time, so that what a block reads twice stays in the second-level cache."""
 PADDING = 16
@@ -48,16 +43,7 @@ Q0, Q1, Q2, Q3 = np.array(
 )
 
 
-def _compiled(function: F) -> F:
-    """Compile at the first call and keep the result on disk, if there is a folder to keep it in."""
-    options = {"fastmath": FLOATS, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache is writable
-        return numba.njit(**options)(function)
-
-
-@_compiled
+@compiled
 def _sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)) to 2e-7, as (1 + tanh(x/2)) / 2 with the rational approximation of tanh that Eigen uses."""
     x = HALF * x
@@ -69,7 +55,7 @@ def _sigmoid(x: Any) -> Any:
     return HALF + HALF * (x * p / q)
 
 
-@_compiled
+@compiled
 def _moments(x: Array, start: int, mean: Array, rstd: Array) -> None:
     """Mean and one over the standard deviation of columns start.. of x [B, H], into mean and rstd [n]."""
     rows, n = len(x), len(mean)
@@ -91,7 +77,7 @@ def _moments(x: Array, start: int, mean: Array, rstd: Array) -> None:
         rstd[j] = ONE / np.sqrt(rstd[j] * scale + EPSILON)
 
 
-@_compiled
+@compiled
 def encoder_forward(
     pre: Array, noise: Array, gamma: Array, beta: Array, z: Array, h: Array, mean: Array, rstd: Array
 ) -> None:
@@ -122,7 +108,7 @@ def encoder_forward(
                     hrow[j] = ZERO if value < ZERO else value  # NaN stays NaN
 
 
-@_compiled
+@compiled
 def encoder_backward(
     gz: Array,
     gh: Array,
@@ -177,7 +163,7 @@ def encoder_backward(
                 out[j] = (g + (zrow[j] - nrow[j]) * sum_gy[j] + sum_g[j]) * sum_a[j]
 
 
-@_compiled
+@compiled
 def decoder_forward(
     pre: Array,
     z: Array,
@@ -224,7 +210,7 @@ def decoder_forward(
     return total
 
 
-@_compiled
+@compiled
 def decoder_backward(
     pre: Array,
     u_mean: Array,
@@ -321,7 +307,7 @@ def decoder_backward(
                 out[j] = (out[j] + u * d_e[j] + d_1[j]) * inverse[j]
 
 
-@_compiled
+@compiled
 def nadam(
     p: Array,
     g: Array,

@@ -40,9 +40,9 @@ def _overhead(args: argparse.Namespace) -> Item:
 
 
 def _arrangements(args: argparse.Namespace) -> Item:
-    from tests.bench import arrangements
+    from tests.bench import arrangements, ladder
 
-    return arrangements.bench(args.repeats, args.seconds)
+    return arrangements.bench(ladder.subject(), args.repeats, args.seconds)
 
 
 def _one_step(args: argparse.Namespace) -> Item:
@@ -75,6 +75,18 @@ def _large_gate(args: argparse.Namespace) -> Item:
     return large_gate.bench()
 
 
+def _generative_arrangements(args: argparse.Namespace) -> Item:
+    from tests.bench import arrangements, generative
+
+    return arrangements.bench(generative.subject(), args.repeats, args.seconds)
+
+
+def _m2_step(args: argparse.Namespace) -> Item:
+    from tests.bench import m2_step
+
+    return m2_step.bench(args.repeats)
+
+
 ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "a": (_short_trials, "64 short trials, the engine against Ray Tune"),
     "b": (_overhead, "a study's wall time against its bare training loops"),
@@ -84,6 +96,8 @@ ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "f": (_planning, "planning 100,000 trials, a report from 1,000,000 rows"),
     "g": (_searching, "searches: what Tune and Optuna cost beyond training"),
     "h": (_large_gate, "writing a large corpus and looking for leaks in it (5.1 GB of disk)"),
+    "i": (_generative_arrangements, "SMVAE: chosen arrangement, plain loops, other arrangements"),
+    "j": (_m2_step, "one M2 step against its matrix products and a plain loop"),
 }
 
 
@@ -122,9 +136,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="ITEM", help="some of a b c d e f g h")
+    add(
+        "--only",
+        nargs="+",
+        choices=list(ITEMS),
+        default=list(ITEMS),
+        metavar="ITEM",
+        help="some of a b c d e f g h i j",
+    )
     add("--repeats", type=_count, default=3, metavar="N", help="rounds of every comparison (%(default)s)")
-    add("--seconds", type=float, default=5.0, metavar="S", help="(c) time of each side in each round (%(default)g)")
+    add(
+        "--seconds", type=float, default=5.0, metavar="S", help="(c), (i) time of each side in each round (%(default)g)"
+    )
     add(
         "--minutes",
         type=float,

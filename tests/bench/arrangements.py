@@ -1,4 +1,4 @@
-"""(c) The small ladder in the arrangement that the engine chooses, against plain loops and against other arrangements."""
+"""(c), (i) A network in the arrangement that the engine chooses, against plain loops and against other arrangements."""
 
 from __future__ import annotations
 
@@ -6,22 +6,35 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 
 from affect.engine.work import Probe, measure
+from affect.systems.training import Trainer
 from tests.bench.figures import Item, Line, Target, compared
-from tests.bench.ladder import BATCH, SYSTEM, facts_for, pack_of, paper_settings, random_data
 from tests.bench.local import CORES
-from tests.bench.plain import PlainLadder, ladder_step
 from tests.bench.processes import Ready, together
 
-WIDTH = 46
 SIZES = (1, 2, 4, 8)
-LARGEST = 64
-"""Trials per worker that the study would have: bounds the pack size that is chosen."""
 WARM = 0.5
 """Seconds of stepping before the clock starts."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained."""
+
+    key: str
+    title: str
+    probe: Probe
+    """How the engine would measure it; its `largest` bounds the pack size that is chosen."""
+    pack: Callable[[int], Trainer]
+    plain: Callable[[], Callable[[], None]]
+    """A function that makes one step of a plain loop."""
+    over_one: float
+    over_several: float
+    """Steps per second of the chosen arrangement that are wanted, for one of a plain loop, and of one such loop per core."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,13 @@ class Side:
         return f"{self.processes} process{'es' if self.processes > 1 else ''} × {self.threads} × pack of {self.size}"
 
 
-def bench(repeats: int, seconds: float) -> Item:
+def bench(subject: Subject, repeats: int, seconds: float) -> Item:
     """All sides in turn, `repeats` times; each for `seconds`, in fresh processes."""
-    size = int(median(together([(_probed, ())] * CORES)))
+    size = int(median(together([(_probed, (subject,))] * CORES)))
     chosen, one, several = Side(CORES, 1, size), Side(1, 1, 0), Side(CORES, 1, 0)
     grid = [Side(p, t, k) for p, t in dict.fromkeys(((1, 1), (1, CORES), (CORES, 1))) for k in SIZES]
     others = [side for side in grid if side != chosen]
-    rates = _rounds((chosen, one, several, *others), repeats, seconds)
+    rates = _rounds(subject, (chosen, one, several, *others), repeats, seconds)
     mine = rates[chosen]
 
     def against(side: Side, target: Target | None) -> Line:
@@ -53,14 +66,14 @@ def bench(repeats: int, seconds: float) -> Item:
 
     # The best of a dozen is partly luck, and was measured minutes after the chosen one: once more, side by side.
     best = max(others, key=lambda side: median(rates[side]))
-    final = _rounds((chosen, best), repeats, seconds)
+    final = _rounds(subject, (chosen, best), repeats, seconds)
     lead = [theirs / ours for ours, theirs in zip(final[chosen], final[best], strict=True)]
     return Item(
-        "c",
-        f"ladder {WIDTH}-256-256-3, {BATCH} + {BATCH} rows, on {CORES} cores; chosen: {chosen}",
+        subject.key,
+        f"{subject.title}, on {CORES} cores; chosen: {chosen}",
         (
-            against(one, Target(2.8, "at least")),
-            against(several, Target(1.5, "at least")),
+            against(one, Target(subject.over_one, "at least")),
+            against(several, Target(subject.over_several, "at least")),
             compared(
                 f"best other, again : chosen ({best})",
                 "steps/s",
@@ -72,33 +85,32 @@ def bench(repeats: int, seconds: float) -> Item:
             *(against(side, None) for side in others),
         ),
         (
-            "Model-steps per second (a step is both updates of one model), medians; ratios round by round.",
-            "The plain loop gathers normalised rows and steps torch's NAdam on one thread; it has Python's own settings of the "
-            "allocator and of denormal numbers.",
+            "Model-steps per second (a step is all updates of one model), medians; ratios round by round.",
+            "The plain loop gathers normalised rows and steps torch's optimiser on one thread; it has Python's own settings of "
+            "the allocator and of denormal numbers.",
         ),
     )
 
 
-def _rounds(sides: Sequence[Side], repeats: int, seconds: float) -> dict[Side, list[float]]:
+def _rounds(subject: Subject, sides: Sequence[Side], repeats: int, seconds: float) -> dict[Side, list[float]]:
     """Model-steps per second of each side, round by round."""
     rates: dict[Side, list[float]] = {side: [] for side in sides}
     for _ in range(repeats):
         for side, found in rates.items():
-            found.append(sum(together([(_rate, (side.threads, side.size, seconds))] * side.processes)))
+            found.append(sum(together([(_rate, (subject, side.threads, side.size, seconds))] * side.processes)))
     return rates
 
 
-def _probed(ready: Ready) -> int:
+def _probed(ready: Ready, subject: Subject) -> int:
     """The pack size that the engine would choose, measured with all cores at work as its workers measure it."""
-    probe = Probe(SYSTEM, paper_settings(), facts_for(WIDTH), "cpu", LARGEST)
-    pack_of(WIDTH, 1).step()
+    subject.pack(1).step()
     ready()
-    return measure(probe).size
+    return measure(subject.probe).size
 
 
-def _rate(ready: Ready, threads: int, size: int, seconds: float) -> float:
+def _rate(ready: Ready, subject: Subject, threads: int, size: int, seconds: float) -> float:
     """Model-steps per second of one process."""
-    step = plain_steps() if size == 0 else pack_of(WIDTH, size).step
+    step: Callable[[], Any] = subject.plain() if size == 0 else subject.pack(size).step
     torch.set_num_threads(threads)
     for _ in range(3):
         step()
@@ -111,21 +123,3 @@ def _rate(ready: Ready, threads: int, size: int, seconds: float) -> float:
         step()
         steps += 1
     return steps * max(1, size) / (time.perf_counter() - started)
-
-
-def plain_steps() -> Callable[[], None]:
-    """One plain model on the same data: a function that makes one step."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    data = random_data(WIDTH)
-    x, y = data.train.take(slice(None)), torch.from_numpy(data.y_labelled).float()
-    model = PlainLadder(WIDTH)
-    optimiser = torch.optim.NAdam(model.parameters(), 5e-5)
-    order = (torch.randperm(len(x)) for _ in iter(int, 1))
-    batches = (rows for permutation in order for rows in permutation.split(BATCH))
-
-    def step() -> None:
-        labelled, pool = next(batches), next(batches)
-        ladder_step(model, optimiser, x[labelled], y[labelled], x[pool])
-
-    return step

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+
+def batches(rows: int, size: int) -> Iterator[Tensor]:
+    """Endless batches of positions 0..rows-1, in a fresh order each time through."""
+    while True:
+        yield from torch.randperm(rows).split(size)
 
 
 def ccc_loss(prediction: Tensor, truth: Tensor) -> Tensor:

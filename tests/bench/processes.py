@@ -18,7 +18,9 @@ PATIENCE = 180.0
 """Seconds that processes wait for each other."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["affect.engine.work", "affect.systems.ladder", "affect.systems.floors"])
+_CONTEXT.set_forkserver_preload(
+    ["affect.engine.work", "affect.systems.ladder", "affect.systems.multiview", "affect.systems.floors"]
+)
 
 
 def together(jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:

@@ -96,7 +96,7 @@ def test_a_class_without_a_label_is_said(name):
     data = class_data()
     kept = data.y_labelled[:, 0] != 1
     data = replace(data, labelled=data.labelled[kept], y_labelled=data.y_labelled[kept])
-    with pytest.raises(UserError, match=rf"{name}: no labelled training row of emotion is of class 1 \(classes 0 to 2"):
+    with pytest.raises(UserError, match=rf"^{name}: none of the \d+ labelled rows is of class 1 of emotion\.$"):
         fitted(name, data)
 
 

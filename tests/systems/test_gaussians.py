@@ -99,3 +99,31 @@ def test_the_output_layer_is_the_density_of_its_outputs():
     torch.testing.assert_close(GaussianOutput.apply(hidden, weight, bias, x, rows), want)
     given = [value.requires_grad_() for value in (hidden, weight, bias, x)]
     assert torch.autograd.gradcheck(lambda *values: GaussianOutput.apply(*values, rows), given)
+
+
+@pytest.mark.parametrize("rows", [1, 100, 257])
+def test_the_compiled_output_layer_is_the_one_of_torch_operations(rows):
+    """In float32 on a CPU blocks of rows are looped over; values and derivatives are those of float64, to rounding."""
+    g = torch.Generator().manual_seed(rows)
+    hidden, weight = torch.randn(3, rows, 20, generator=g), torch.randn(3, 20, 74, generator=g)
+    bias, x = torch.randn(3, 1, 74, generator=g), torch.randn(3, 9, 37, generator=g)
+    picked, heads = torch.randint(9, (rows,), generator=g), torch.randn(3, rows, generator=g)
+    found = []
+    for kind in (torch.float32, torch.float64):
+        leaves = [value.to(kind).requires_grad_() for value in (hidden, weight, bias, x)]
+        value = GaussianOutput.apply(*leaves, picked)
+        found.append([value, *torch.autograd.grad(value, leaves, heads.to(kind))])
+    for ours, want in zip(*found, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - want).abs().max() < 2e-5 * want.abs().max()
+    alone = GaussianOutput.apply(hidden[1:2], weight[1:2], bias[1:2], x[1:2], picked)
+    torch.testing.assert_close(alone[0], found[0][0][1], rtol=0, atol=0)
+
+
+def test_what_is_not_finite_stays_so():
+    hidden, weight, x = torch.ones(1, 2, 1), torch.ones(1, 1, 4), torch.zeros(1, 1, 2)
+    weight[0, 0, 3] = math.nan
+    rows = torch.zeros(2, dtype=torch.int64)
+    assert torch.isnan(GaussianOutput.apply(hidden, weight, torch.zeros(1, 1, 4), x, rows)).all()
+    weight[0, 0, 3], x[0, 0, 0] = 0, math.inf
+    assert not torch.isfinite(GaussianOutput.apply(hidden, weight, torch.zeros(1, 1, 4), x, rows)).any()
