@@ -10,9 +10,10 @@ SCALES = (0.1, 0.5, 1.0)
 """The paper's values of c, c1 and c2 (Sections 4.2.1 and 4.3.1)."""
 
 
-def classification_scales() -> tuple[Settings, ...]:
-    """Values of c (Eq. 8)."""
-    return tuple({"c": c} for c in SCALES)
+def classification_scales(every: bool = False, **others: tuple[float, ...]) -> tuple[Settings, ...]:
+    """Values of c (Eq. 8); with `every`, each beside each value of one other setting."""
+    beside = [{name: value} for name, values in others.items() for value in values] if every else [{}]
+    return tuple({"c": c, **other} for c in SCALES for other in beside)
 
 
 def both_scales(every: bool) -> tuple[Settings, ...]:

@@ -24,15 +24,19 @@ FULL, PARTIAL = "FullData", "PartialData"
 def rows(missing: tuple[float, ...], every: bool) -> tuple[Row, ...]:
     """Six methods and the bound that discards incomplete rows at each share of `missing` rows, the mean as a floor, the
     bound that lacks nothing, and the grid of Figure 6 at 10 %. All choose among as many candidates: nine, or three."""
-    c, both = classification_scales(), both_scales(every)
-    candidates: dict[str, tuple[Settings, ...]] = {"SiMVAE": both, "SDGM+": imputation_weights(every)}
+    c, both = classification_scales(every, learning_rate=(1e-4, 3e-4, 1e-3)), both_scales(every)
+    candidates: dict[str, tuple[Settings, ...]] = {
+        "DCCAE": classification_scales(every, imputer_reconstruction=(0.001, 0.01, 0.1)),
+        "CorrNet": classification_scales(every, imputer_correlation=(0.5, 2.0, 5.0)),
+        "SDGM+": imputation_weights(every),
+        "SiMVAE": both,
+    }
 
     def at(share: float, system: str, label: str = "", **more: bool) -> Row:
         return Row(system, candidates.get(system, c), factors={FACTOR: share}, label=label, missing=share, **more)
 
     declared = (
-        *(at(share, f"{name}+SMVAE", name) for name in TWO_STAGE for share in missing),
-        *(at(share, name) for name in METHODS[3:] for share in missing),
+        *(at(share, name) for name in METHODS for share in missing),
         *(at(share, "SiMVAE", PARTIAL, discard=True) for share in missing),
         Row("SiMVAE", both, label=FULL),
         *(
@@ -40,7 +44,7 @@ def rows(missing: tuple[float, ...], every: bool) -> tuple[Row, ...]:
             for c1 in SCALES
             for c2 in SCALES
         ),
-        *(at(share, "mean+SMVAE", "mean", floor=True) for share in missing),
+        *(at(share, "MeanImputation", "mean", floor=True) for share in missing),
     )
     known = registry()  # some of the systems are yet to come
     return tuple(row for row in declared if row.system in known)
