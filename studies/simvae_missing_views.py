@@ -12,7 +12,7 @@ from affect.command import main
 from affect.study import ALL_VIEWS, Claim, Figure, Row, Scale, Search, Settings, Study, Table
 from affect.systems import registry
 from search_spaces import smvae
-from search_spaces.smvae import SCALES, both_scales, classification_scales, imputation_weights
+from search_spaces.smvae import SCALES, SETTINGS, both_scales, classification_scales, imputation_weights
 
 FACTOR = "missing"
 TWO_STAGE = ("SoftImputeALS", "DCCAE", "CorrNet")
@@ -146,6 +146,7 @@ STUDY = Study(
     metric="accuracy",
     view=ALL_VIEWS,
     view_names={"eeg": "EEG", "eye": "Eye", "peripheral": "PPS"},
+    settings=SETTINGS,
     marks=(),
     scales={
         "demo": Scale("seed-twin-demo", rows((0.1, 0.5, 0.9), every=False), seeds=3, label_fractions=(0.03,)),

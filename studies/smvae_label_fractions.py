@@ -13,7 +13,7 @@ from affect.command import main
 from affect.study import ALL_VIEWS, Claim, Figure, Mark, Row, Scale, Search, Study, Table, grid
 from affect.systems import registry
 from search_spaces import smvae
-from search_spaces.smvae import SCALES, classification_scales
+from search_spaces.smvae import SCALES, SETTINGS, classification_scales
 
 C = classification_scales()
 INDUCTIVE, TRANSDUCTIVE = "SMVAE (inductive)", "SMVAE (transductive)"
@@ -136,9 +136,10 @@ STUDY = Study(
     metric="accuracy",
     view=ALL_VIEWS,
     view_names={"eeg": "EEG", "eye": "Eye", "peripheral": "PPS"},
+    settings=SETTINGS,
     marks=(Mark("•", INDUCTIVE, worse=True), Mark("∗", TRANSDUCTIVE, worse=True)),
     scales={
-        "demo": Scale("seed-twin-demo", rows((0.1, 1.0), (0.1, 0.5, 1.0)), seeds=5, label_fractions=(0.01, 0.03)),
+        "demo": Scale("seed-twin-demo", rows((0.1, 1.0), (0.1, 0.5, 1.0)), seeds=3, label_fractions=(0.01, 0.03)),
         "full": Scale(
             "seed-twin",
             rows((0.1, 0.2, 0.4, 0.6, 0.8, 1.0), (0.01, 0.05, 0.1, 0.5, 1.0, 5.0)),
