@@ -5,6 +5,7 @@ from __future__ import annotations
 from affect.data.task import FitData
 from affect.errors import UserError
 from affect.study import Settings
+from affect.systems.base import Facts
 
 
 def refuse_hidden(system: str, settings: Settings) -> None:
@@ -12,6 +13,12 @@ def refuse_hidden(system: str, settings: Settings) -> None:
     parts = str(settings["hidden"]).split("-")
     if not all(part.isdecimal() and int(part) for part in parts):
         raise UserError(f"{system}: hidden={settings['hidden']} is not a list of widths such as 100-50.")
+
+
+def refuse_single_view(system: str, facts: Facts) -> None:
+    """A `UserError` for a task of one view, for systems that relate views."""
+    if len(facts.widths) < 2:
+        raise UserError(f"{system} relates views to each other, but there is one view only.")
 
 
 def refuse_absent_classes(system: str, data: FitData) -> None:

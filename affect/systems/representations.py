@@ -53,7 +53,7 @@ CORRNET_SETTINGS = _OPTIMISER | {
 
 
 def mae_network(settings: Settings, facts: Facts) -> Network:
-    encoders, decoders = _coders(settings, facts)
+    encoders, decoders = coders(settings, facts)
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         x = batches["unlabelled"].x
@@ -78,7 +78,7 @@ def mae_network(settings: Settings, facts: Facts) -> Network:
 
 
 def dcca_network(settings: Settings, facts: Facts) -> Network:
-    encoders, _ = _coders(settings, facts)
+    encoders, _ = coders(settings, facts)
     ridge = float(settings["ridge"])
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
@@ -88,7 +88,7 @@ def dcca_network(settings: Settings, facts: Facts) -> Network:
 
 
 def dccae_network(settings: Settings, facts: Facts) -> Network:
-    encoders, decoders = _coders(settings, facts)
+    encoders, decoders = coders(settings, facts)
     ridge, widths = float(settings["ridge"]), list(facts.widths)
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
@@ -153,7 +153,7 @@ def correlations(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1) + 1e-12).sqrt()
 
 
-def _coders(settings: Settings, facts: Facts) -> tuple[list[Perceptron], list[Perceptron]]:
+def coders(settings: Settings, facts: Facts) -> tuple[list[Perceptron], list[Perceptron]]:
     """An encoder and a decoder per view."""
     latent, hidden, units = int(settings["latent"]), layers(settings), str(settings["units"])
     views = list(enumerate(facts.widths, 1))

@@ -16,7 +16,7 @@ from affect.systems.classic import svm_candidates, tsvm_candidates
 from affect.systems.estimators import EstimatorSystem
 from affect.systems.refusals import refuse_hidden
 from affect.systems.shards import ALONE, Shard
-from affect.systems.stages import DCCA, DCCAE, MAE, Stage
+from affect.systems.stages import DCCA, DCCAE, MAE, Stage, diverged
 from affect.systems.training import facts_of
 
 
@@ -48,9 +48,9 @@ class RepresentedSystem(EstimatorSystem):
         network = self.stage.network(replicates[0].settings, facts_of(replicates[0].data))
 
         def fit(replicate: Replicate) -> Fit:
-            parameters, targets = frozen[id(replicate)], replicate.data.targets
+            parameters = frozen[id(replicate)]
             if parameters is None:
-                return Fit("diverged", lambda inputs: np.full((len(inputs), len(targets)), np.nan))
+                return diverged(replicate.data)
 
             @torch.no_grad()
             def features(inputs: Inputs, index: np.ndarray | None) -> np.ndarray:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,16 +19,36 @@ from affect.data.task import FitData
 from affect.errors import UserError
 from affect.study import Settings
 from affect.systems import representations
-from affect.systems.base import Facts, Hyperparameter, Replicate
+from affect.systems.base import Facts, Fit, Hyperparameter, Replicate
 from affect.systems.missing import refuse_contradictions
 from affect.systems.probe import probe
+from affect.systems.refusals import refuse_single_view
 from affect.systems.training import Network, Parameters, Trainer, batches_per_epoch, facts_of
 
-MOST = 256
-"""Finished stages that a process keeps: about 0.5 MB each at P2's sizes."""
+T = TypeVar("T")
 
-_finished: dict[str, Parameters] = {}
-"""Digest → frozen parameters of one replicate, the oldest first."""
+MOST = 256
+"""Results of stages that a process keeps: about 0.5 MB each at P2's sizes."""
+
+_kept: dict[str, Any] = {}
+"""Digest → result, the oldest first."""
+
+
+def kept(keys: Sequence[str], make: Callable[[Sequence[int]], Sequence[T]]) -> list[T]:
+    """The result of each key, of which `make` gives those that are not kept: positions among `keys` → results."""
+    found = {key: _kept[key] for key in keys if key in _kept}
+    wanted = {key: k for k, key in enumerate(keys) if key not in found}
+    if wanted:
+        found |= zip(wanted, make(list(wanted.values())), strict=True)
+        _kept.update((key, found[key]) for key in wanted)
+        for key in list(_kept)[:-MOST]:
+            del _kept[key]
+    return [found[key] for key in keys]
+
+
+def digest(x: np.ndarray, *named: Any) -> str:
+    """Of inputs and of whatever else determines a result, as JSON."""
+    return hashlib.sha256(json.dumps([x.shape, *named]).encode() + x.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -44,8 +64,7 @@ class Stage:
 
     def refuse(self, system: str, settings: Settings, facts: Facts) -> None:
         """A `UserError` for settings and sizes that this stage cannot do."""
-        if len(facts.widths) < 2:
-            raise UserError(f"{system} relates views to each other, but there is one view only.")
+        refuse_single_view(system, facts)
         self._refuse_batch(system, settings, int(settings["batch_size"]), "batch_size must be")
 
     def structure(self, settings: Settings) -> tuple[Any, ...]:
@@ -64,16 +83,11 @@ class Stage:
         their settings are this stage's."""
         rows = [complete_rows(system, replicate.data) for replicate in replicates]
         keys = [self._key(each, index, device) for each, index in zip(replicates, rows, strict=True)]
-        wanted = {key: k for k, key in enumerate(keys) if key not in _finished}
-        found = dict(_finished)
-        if wanted:
-            chosen = list(wanted.values())
-            trained = self._train(system, [replicates[k] for k in chosen], [rows[k] for k in chosen], device)
-            found |= zip(wanted, trained, strict=True)
-            _finished.update((key, found[key]) for key in wanted)
-            for key in list(_finished)[:-MOST]:
-                del _finished[key]
-        return [found[key] if _finite(found[key]) else None for key in keys]
+
+        def train(chosen: Sequence[int]) -> list[Parameters]:
+            return self._train(system, [replicates[k] for k in chosen], [rows[k] for k in chosen], device)
+
+        return [found if _finite(found) else None for found in kept(keys, train)]
 
     def _train(
         self, system: str, replicates: Sequence[Replicate], rows: Sequence[np.ndarray], device: str
@@ -109,24 +123,33 @@ class Stage:
             )
 
     def _key(self, replicate: Replicate, rows: np.ndarray, device: str) -> str:
-        """Digest of all that determines what is learned."""
         own = {name: replicate.settings[name] for name in self.hyperparameters}
         train = replace(replicate.data.train, present=None)
-        named = [self.name, self.version, own, replicate.seed, device.partition(":")[0], train.widths]
-        return hashlib.sha256(json.dumps(named).encode() + train.numpy(rows).tobytes()).hexdigest()
+        kind = device.partition(":")[0]
+        return digest(train.numpy(rows), train.widths, self.name, self.version, own, replicate.seed, kind)
+
+
+def diverged(data: FitData) -> Fit:
+    """What becomes of a replicate whose stage diverged."""
+    return Fit("diverged", lambda inputs: np.full((len(inputs), len(data.targets)), np.nan))
+
+
+def training_rows(data: FitData) -> np.ndarray:
+    """Positions in `data.train` of the rows from which stages learn. Those of a transductive task's test part are left
+    out, so that what is learned is the same for inductive and transductive rows of a table."""
+    return np.arange(len(data.train) if data.pool is None else data.n_train)
 
 
 def complete_rows(system: str, data: FitData) -> np.ndarray:
-    """Positions in `data.train` of the training rows that have every view. Rows of a transductive task's test part are
-    left out, so that what is learned is the same for inductive and transductive rows of a table."""
-    count = len(data.train) if data.pool is None else data.n_train
+    """Those of the training rows that have every view."""
+    rows = training_rows(data)
     if data.train.present is None:
-        return np.arange(count)
+        return rows
     refuse_contradictions(system, data, None)
-    rows = np.flatnonzero(data.train.present[:count].all(axis=1))
-    if len(rows) == 0:
+    whole = rows[data.train.present[rows].all(axis=1)]
+    if len(whole) == 0:
         raise UserError(f"{system}: no training row has every view, so nothing relates them.")
-    return rows
+    return whole
 
 
 def _finite(parameters: Parameters) -> bool:

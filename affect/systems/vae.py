@@ -84,7 +84,7 @@ class GenerativeSystem:
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if not facts.classes:
             raise UserError(f"{self.name} tells classes apart; {', '.join(facts.targets)} has none.")
-        if int(settings["latent"]) > facts.n_pool:
+        if 0 < facts.n_pool < int(settings["latent"]):
             raise UserError(
                 f"{self.name}: latent={settings['latent']} is more dimensions than there are rows, {facts.n_pool}."
             )

@@ -24,7 +24,7 @@ SMALL = {"hidden": "4-3", "latent": 2, "batch_size": 40, "epochs": 4, "learning_
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    stages._finished.clear()
+    stages._kept.clear()
 
 
 def settings_of(stage, **changes):
@@ -173,7 +173,7 @@ def test_a_stage_is_trained_once_for_all_that_share_it(monkeypatch):
     shifted = replace(data.train, arrays=tuple(array + 0.1 for array in data.train.arrays))
     fit("DCCA+SVM", replace(data, train=shifted))
     assert counted == [2, 1, 2, 2, 2]
-    stages._finished.clear()
+    stages._kept.clear()
     np.testing.assert_array_equal(fit("DCCA+SVM", data, seeds=(3, 0))[1].predict(data.development), first)
 
 
@@ -181,7 +181,7 @@ def test_a_process_keeps_so_many(monkeypatch):
     monkeypatch.setattr(stages, "MOST", 2)
     for seed in range(4):
         learned(MAE, class_data(), (seed,), epochs=1)
-    assert len(stages._finished) == 2
+    assert len(stages._kept) == 2
 
 
 @pytest.mark.parametrize("name", ["MAE+SVM", "MAE+TSVM", "DCCA+SVM", "DCCA+TSVM", "DCCAE+SVM", "DCCAE+TSVM"])
