@@ -129,7 +129,7 @@ class Mark:
 @dataclass(frozen=True)
 class Table:
     """A table: rows × (partition, target); for the kind `fractions` rows × label fraction; for `factor` the lines of a figure
-    of the kind `factor_lines` × label fraction and value of the factor."""
+    of the kind `factor_lines` × label fraction and value of the factor; for `corpus` the sizes of the corpus."""
 
     name: str
     title: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from affect.files import write_whole
 from affect.report.analysis import Analysis, analyse
 from affect.report.claims import judge, ledger
+from affect.report.corpus import corpus_grid
 from affect.report.document import Banner, Block, Grid, Heading, Image, Paragraph
 from affect.report.evidence import Evidence
 from affect.report.figures import draw
@@ -82,17 +83,18 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
         every = range(len(analysis.cube.fractions))
         if table.kind == "fractions":
             results = [fractions_grid(table, analysis, published)]
+        elif table.kind == "corpus":
+            results = [corpus_grid(table, analysis, published)]
         elif table.kind == "factor":
             results = [factor_grid(table, analysis)]
         else:
             results = [result_grid(table, analysis, f, published) for f in every]
-        paired = [grid for f in every for grid in family_grids(table, analysis, f)]
+        tested = table.kind in ("targets", "fractions")
+        paired = [grid for f in every for grid in family_grids(table, analysis, f)] if tested else []
         body += [Heading(2, f"{table.title} ({table.source})"), *results]
         appendix += [Heading(2, f"Comparisons paired by seed: {table.title}"), *paired] if paired else []
-        for name, title, grids in (
-            (table.name, table.title, results),
-            (f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired),
-        ):
+        beside = [(f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired)] if tested else []
+        for name, title, grids in ((table.name, table.title, results), *beside):
             alone: list[Block] = [Heading(1, title), banner, *grids]
             files[f"{name}.md"] = markdown(alone).encode()
             files[f"{name}.html"] = html(title, alone, {}).encode()

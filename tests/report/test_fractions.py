@@ -10,11 +10,12 @@ import pytest
 
 from affect.report import build_report
 from affect.report.analysis import Analysis, analyse
+from affect.report.corpus import corpus_grid
 from affect.report.document import Cell, Grid
 from affect.report.fractions import fractions_grid
 from affect.report.published import published_for, read_published
 from affect.stats import holm, sign_flip
-from affect.study import Mark
+from affect.study import Mark, Table
 
 from .labels import FACTS, FRACTIONS, LEVELS, STUDY, evidence_of, resolved_with, values_of
 
@@ -127,3 +128,23 @@ def test_the_report_says_what_was_compared_and_by_which_test(analysis: Analysis,
     assert "baseline minus system" in paired
     assert "Fisher" not in paired + table
     assert tuple(analysis.cube.fractions) == FRACTIONS
+
+
+@pytest.mark.parametrize(("view", "width", "published"), [("eye", 33, "33"), ("face", 7, "–")])
+def test_the_data_stand_beside_the_papers(view: str, width: int, published: str) -> None:
+    resolved = resolved_with(facts=replace(FACTS, view=view, width=width))
+    table = Table("table1", "Data", "P2, Table 1", published="smvae_table1_{corpus}", kind="corpus")
+    analysis = analyse(evidence_of(resolved, values_of(resolved, {"Ours": 0.8})))
+    grid = corpus_grid(table, analysis, published_for(table.published, resolved.corpus.name))
+    name = {"eye": "Eye"}.get(view, view)
+    assert [tuple(cell.text for cell in row) for row in grid.rows] == [
+        ("samples", "4,617", "22,734"),
+        (f"features of {name}", f"{width}", published),
+        ("train", "2,727", "13,473"),
+        ("development", "972", "4,725"),
+        ("test", "918", "4,536"),
+        ("classes", "3", "3"),
+        ("labels at 1 %", "27", "–"),
+        ("labels at 3 %", "82", "–"),
+    ]
+    assert corpus_grid(table, analysis, None).columns == ("", "here")
