@@ -20,6 +20,10 @@ from tests.data.speech_trees import write_features, write_tree
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 SMALL = ["--seeds", "1", "--systems", "STL", "MTL", "ridge", "--set", "epochs=1", "width=8", "alpha=0.3", "beta=0.3"]
+SMALL_OF = {
+    "studies/smvae_label_fractions.py": ["--seeds", "1", "--systems", "SMVAE", "logistic", "--set", "epochs=1"],
+    "studies/simvae_missing_views.py": ["--seeds", "1", "--systems", "SiMVAE", "--set", "epochs=1"],
+}
 SMALL_SEARCH = ["--systems", "MTL", "--search", "3", "--set", "epochs=2", "width=8"]
 
 
@@ -89,7 +93,7 @@ def test_the_commands_run_in_their_order(workplace):
             run([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
         elif words[0] == "python":
             executor = [] if {"--plan", "--executor"} & set(words) else ["--executor", "inline"]
-            run([sys.executable, *words[1:], *SMALL, *executor], workplace)
+            run([sys.executable, *words[1:], *SMALL_OF.get(words[1], SMALL), *executor], workplace)
         else:
             few = ["--subjects", "1", "2"] if words[2:3] in (["seed"], ["deap"]) else []
             run([*(word.replace("../shared/data", str(DATA)) for word in words), *few], workplace)

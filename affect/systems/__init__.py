@@ -8,9 +8,9 @@ from affect.systems.base import System
 
 def registry() -> dict[str, System]:
     """All systems by name. To add a family: write its module and list it here."""
-    from affect.systems import floors, generative, ladder, mopoe, multiview
+    from affect.systems import classic, conet, floors, generative, imputation, ladder, mopoe, multiview, represented
 
-    families = (ladder, generative, multiview, mopoe, floors)
+    families = (ladder, generative, multiview, mopoe, imputation, conet, represented, classic, floors)
     return {system.name: system for family in families for system in family.SYSTEMS}
 
 

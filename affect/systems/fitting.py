@@ -178,11 +178,11 @@ class StackedFitting:
             {data.targets[t]: int(self.kept_epochs[k, t]) for t in columns},
             tuple(self.curves[k]),
             tuple(self.learned[k]),
-            _imputation(network, next(iter(snapshots.values()))) if network.impute and snapshots else None,
+            imputation(network, next(iter(snapshots.values()))) if network.impute and snapshots else None,
         )
 
 
-def _imputation(network: Network, parameters: Parameters) -> Callable[[Inputs], np.ndarray]:
+def imputation(network: Network, parameters: Parameters) -> Callable[[Inputs], np.ndarray]:
     """`Fit.impute` of one replicate."""
     device = next(iter(parameters.values())).device
 

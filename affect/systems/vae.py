@@ -28,6 +28,7 @@ from affect.systems import fitting, missing, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.perceptrons import Perceptron, Rows
 from affect.systems.probe import probe
+from affect.systems.refusals import refuse_absent_classes, refuse_hidden
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Adam, Layout
 from affect.systems.training import Batch, Loss, Network, Parameters, Scalars, Update
@@ -75,9 +76,7 @@ class GenerativeSystem:
     seeded: bool = True
 
     def check(self, settings: Settings) -> None:
-        parts = str(settings["hidden"]).split("-")
-        if not all(part.isdecimal() and int(part) for part in parts):
-            raise UserError(f"{self.name}: hidden={settings['hidden']} is not a list of widths such as 100-50.")
+        refuse_hidden(self.name, settings)
 
     def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
         return tuple(targets)
@@ -114,10 +113,7 @@ class GenerativeSystem:
     def _check_data(self, replicate: Replicate) -> None:
         """Raise `UserError` for data that a task would not have given."""
         data, setting = replicate.data, replicate.settings.get("incomplete")
-        without = sorted(set(range(data.classes)) - set(data.y_labelled[:, 0].astype(int).tolist()))
-        if without:
-            rows, target = len(data.labelled), data.targets[0]
-            raise UserError(f"{self.name}: none of the {rows} labelled rows is of class {without[0]} of {target}.")
+        refuse_absent_classes(self.name, data)
         missing.refuse_contradictions(self.name, data, None if setting is None else str(setting))
 
 

@@ -1,0 +1,162 @@
+"""Stages: networks that learn from inputs alone before something else is fitted. Learned once, shared by all that need it.
+
+What is learned depends on the inputs, the stage's own settings and the seed. Within a process it is kept under the digest
+of these, so that systems, label fractions and candidates which agree in them share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from affect.data.task import FitData
+from affect.errors import UserError
+from affect.study import Settings
+from affect.systems import representations
+from affect.systems.base import Facts, Fit, Hyperparameter, Replicate
+from affect.systems.missing import refuse_contradictions
+from affect.systems.probe import probe
+from affect.systems.refusals import refuse_single_view
+from affect.systems.training import Network, Parameters, Trainer, batches_per_epoch, facts_of
+
+T = TypeVar("T")
+
+MOST = 256
+"""Results of stages that a process keeps: about 0.5 MB each at P2's sizes."""
+
+_kept: dict[str, Any] = {}
+"""Digest → result, the oldest first."""
+
+
+def kept(keys: Sequence[str], make: Callable[[Sequence[int]], Sequence[T]]) -> list[T]:
+    """The result of each key, of which `make` gives those that are not kept: positions among `keys` → results."""
+    found = {key: _kept[key] for key in keys if key in _kept}
+    wanted = {key: k for k, key in enumerate(keys) if key not in found}
+    if wanted:
+        found |= zip(wanted, make(list(wanted.values())), strict=True)
+        _kept.update((key, found[key]) for key in wanted)
+        for key in list(_kept)[:-MOST]:
+            del _kept[key]
+    return [found[key] for key in keys]
+
+
+def digest(x: np.ndarray, *named: Any) -> str:
+    """Of inputs and of whatever else determines a result, as JSON."""
+    return hashlib.sha256(json.dumps([x.shape, *named]).encode() + x.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network of inputs alone, trained by Adam to its last epoch."""
+
+    name: str
+    network: Callable[[Settings, Facts], Network]
+    hyperparameters: Mapping[str, Hyperparameter]
+    rows_per_latent: int = 0
+    """A batch has at least so many rows per latent dimension: with fewer, covariances have no inverse but r's."""
+    version: int = 1
+
+    def refuse(self, system: str, settings: Settings, facts: Facts) -> None:
+        """A `UserError` for settings and sizes that this stage cannot do."""
+        refuse_single_view(system, facts)
+        self._refuse_batch(system, settings, int(settings["batch_size"]), "batch_size must be")
+
+    def structure(self, settings: Settings) -> tuple[Any, ...]:
+        return (self.name, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
+
+    def steps(self, settings: Settings, facts: Facts) -> int:
+        return int(settings["epochs"]) * batches_per_epoch(facts.n_pool, int(settings["batch_size"]))
+
+    def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
+        """See `affect.systems.base.System.probe`."""
+        network, size = self.network(settings, facts), int(settings["batch_size"])
+        return probe(network, self._scalars(settings), facts, size, device, largest)
+
+    def learn(self, system: str, replicates: Sequence[Replicate], device: str) -> list[Parameters | None]:
+        """Frozen parameters of each replicate, on the CPU; None where they diverged. Replicates share their structure;
+        their settings are this stage's."""
+        rows = [complete_rows(system, replicate.data) for replicate in replicates]
+        keys = [self._key(each, index, device) for each, index in zip(replicates, rows, strict=True)]
+
+        def train(chosen: Sequence[int]) -> list[Parameters]:
+            return self._train(system, [replicates[k] for k in chosen], [rows[k] for k in chosen], device)
+
+        return [found if _finite(found) else None for found in kept(keys, train)]
+
+    def _train(
+        self, system: str, replicates: Sequence[Replicate], rows: Sequence[np.ndarray], device: str
+    ) -> list[Parameters]:
+        settings, batch_size = replicates[0].settings, int(replicates[0].settings["batch_size"])
+        batches = batches_per_epoch(len(rows[0]), batch_size)
+        self._refuse_batch(system, settings, len(rows[0]) // batches, f"{len(rows[0])} training rows have every view;")
+        data = [
+            replace(replicate.data, train=replace(replicate.data.train, present=None), pool=index)
+            for replicate, index in zip(replicates, rows, strict=True)
+        ]
+        network = self.network(settings, facts_of(data[0]))
+        seeds, scalars = [r.seed for r in replicates], [self._scalars(r.settings) for r in replicates]
+        trainer = Trainer(network, data, seeds, scalars, batch_size, device)
+        for _ in range(int(settings["epochs"]) * batches):
+            trainer.step()
+        flat = trainer.flat.cpu()
+        with torch.no_grad():
+            return [
+                network.freeze(network.layout.unpack(flat[k : k + 1].clone()), one.train.take(torch.from_numpy(index)))
+                for k, (one, index) in enumerate(zip(data, rows, strict=True))
+            ]
+
+    def _scalars(self, settings: Settings) -> dict[str, float]:
+        return {name: float(settings[name]) for name, hp in self.hyperparameters.items() if not hp.structural}
+
+    def _refuse_batch(self, system: str, settings: Settings, rows: int, hint: str) -> None:
+        fewest = self.rows_per_latent * int(settings["latent"])
+        if rows < fewest:
+            raise UserError(
+                f"{system}: batches of {rows} rows are too few for {settings['latent']} latent dimensions; "
+                f"{hint} at least {fewest}{'' if 'must' in hint else ' are needed'}."
+            )
+
+    def _key(self, replicate: Replicate, rows: np.ndarray, device: str) -> str:
+        own = {name: replicate.settings[name] for name in self.hyperparameters}
+        train = replace(replicate.data.train, present=None)
+        kind = device.partition(":")[0]
+        return digest(train.numpy(rows), train.widths, self.name, self.version, own, replicate.seed, kind)
+
+
+def diverged(data: FitData) -> Fit:
+    """What becomes of a replicate whose stage diverged."""
+    return Fit("diverged", lambda inputs: np.full((len(inputs), len(data.targets)), np.nan))
+
+
+def training_rows(data: FitData) -> np.ndarray:
+    """Positions in `data.train` of the rows from which stages learn. Those of a transductive task's test part are left
+    out, so that what is learned is the same for inductive and transductive rows of a table."""
+    return np.arange(len(data.train) if data.pool is None else data.n_train)
+
+
+def complete_rows(system: str, data: FitData) -> np.ndarray:
+    """Those of the training rows that have every view."""
+    rows = training_rows(data)
+    if data.train.present is None:
+        return rows
+    refuse_contradictions(system, data, None)
+    whole = rows[data.train.present[rows].all(axis=1)]
+    if len(whole) == 0:
+        raise UserError(f"{system}: no training row has every view, so nothing relates them.")
+    return whole
+
+
+def _finite(parameters: Parameters) -> bool:
+    return all(bool(value.isfinite().all()) for value in parameters.values())
+
+
+MAE = Stage("MAE", representations.mae_network, representations.MAE_SETTINGS)
+DCCA = Stage("DCCA", representations.dcca_network, representations.DCCA_SETTINGS, rows_per_latent=2)
+DCCAE = Stage("DCCAE", representations.dccae_network, representations.DCCAE_SETTINGS, rows_per_latent=2)
+CORRNET = Stage("CorrNet", representations.corrnet_network, representations.CORRNET_SETTINGS)
