@@ -12,7 +12,7 @@ demo: install  ## The first table of the first paper, on synthetic data, in minu
 
 # More processes than cores: tests of Ray mostly wait for it to start.
 test: install check  ## Linters, types, import contract, tests
-	$(RUN) -m pytest --numprocesses 4 --dist loadfile
+	$(RUN) -m pytest --numprocesses 3 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
