@@ -16,11 +16,10 @@ from rich.console import Console
 from affect.data.corpus import Corpus
 from affect.data.leakage import permit
 from affect.data.manifest import STOPPING
-from affect.data.task import labelled_count
 from affect.engine import job, options
 from affect.engine.evidence import evidence
 from affect.engine.files import check_folder
-from affect.engine.plan import plan, task_spec
+from affect.engine.plan import plan, task_facts, task_spec
 from affect.engine.preview import preview, preview_searches
 from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
@@ -28,7 +27,7 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import open_task, workplace
 from affect.errors import UserError
-from affect.study import CorpusFacts, Resolved, Row, SearchRecord, Study
+from affect.study import ALL_VIEWS, CorpusFacts, Resolved, Row, SearchRecord, Study
 from affect.systems import get_system
 
 if TYPE_CHECKING:
@@ -89,9 +88,15 @@ def _parser(study: Study) -> Parser:
     group = parser.add_argument_group("what is run")
     add = group.add_argument
     add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
-    add("--view", metavar="NAME", help="which of the corpus' views; several as in eeg+eye. Default: the first")
+    usual = "all of them" if study.view == ALL_VIEWS else study.view or "the first"
+    add("--view", metavar="NAME", help=f"which of the corpus' views; several as in eeg+eye, or all. Default: {usual}")
     add("--scale", choices=names, default=names[0], help="demo answers in minutes, full is the paper's size")
-    add("--label-fraction", type=float, nargs="+", default=[1.0], metavar="F", help="share of training labels kept")
+    shares = ", ".join(
+        f"{' '.join(f'{f:g}' for f in scale.label_fractions)} ({name})" for name, scale in study.scales.items()
+    )
+    add(
+        "--label-fraction", type=float, nargs="+", metavar="F", help=f"share of training labels kept; default: {shares}"
+    )
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
     add("--systems", nargs="+", metavar="NAME", help="some of the study's systems only")
     add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
@@ -167,16 +172,20 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
-    facts = permit(facts_of(wanted, args.protocol, study.targets, view=args.view), args.protocol, args.allow)
+    found = facts_of(wanted, args.protocol, study.targets, view=args.view or study.view)
+    facts = permit(found, args.protocol, args.allow)
+    if not study.targets and len(facts.targets) > 1:
+        raise UserError(f"{facts.name}: this study is about one target, and there are {', '.join(facts.targets)}.")
+    study = study.on(facts)
+    if getattr(args, "search", None) is None:
+        declared = study.scales[args.scale].rows
     rows = _rows(declared, args.systems, facts)
     overrides = _overrides(rows, args.set)
     for row in rows:
         for name in overrides:
             if row.factors and any(name in candidate for candidate in row.candidates):
                 raise UserError(f"--set {name}={overrides[name]}: this study varies {name} itself; leave it out.")
-    fractions = tuple(dict.fromkeys(args.label_fraction))
-    for fraction in fractions:
-        labelled_count(facts.rows["train"], fraction, facts.classes)
+    fractions = tuple(dict.fromkeys(args.label_fraction or scale.label_fractions))
     resolved = Resolved(
         study=study,
         scale=args.scale,
@@ -190,6 +199,9 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         overrides=overrides,
         device=device,
     )
+    for fraction in fractions:
+        for row in rows:
+            task_facts(facts, task_spec(resolved, fraction, row))
     if not is_to_be_made(wanted):
         _open_corpus(wanted, resolved)
     return resolved

@@ -22,7 +22,7 @@ _HEAD = [
     ("seed", pa.int32()),
     ("partition", pa.string()),
     ("target", pa.string()),
-    ("metric", pa.string()),
+    ("metric", pa.string()),  # "nmse": the value is an imputation error over the rows that `target` names
     ("value", pa.float64()),
     ("n", pa.int32()),  # scored rows of the partition
     ("epoch", pa.int32()),  # kept epoch

@@ -19,6 +19,9 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 Settings = Mapping[str, Any]
 """Hyperparameter name → value."""
 
+ALL_VIEWS = "all"
+"""Stands for the names of all views that a protocol may use, joined by `+`."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,22 +37,30 @@ class Row:
     factors: Mapping[str, float | int | str] = field(default_factory=dict)
     """What sets this row apart from others of the same system in a grid (`{"λ": 0.1}`); figures have them as axes."""
     label: str = ""
-    """The row's name where neither the system's nor its factors tell it."""
+    """What tables call it, before its factors, where that is not the system's name."""
     only: int | None = None
     """The one view that it sees of those that the study works on, counted from 0; all of them by default."""
+    per_view: bool = False
+    """Stands for one row per view of those that the study works on, each of which sees that one alone."""
     transductive: bool = False
     """The unlabelled rows that it fits on are those of the test part, instead of the training part's."""
     missing: float = 0.0
     """Share of training rows that lack the last view."""
+    discard: bool = False
+    """Whether it leaves out the rows that lack a view, instead of fitting on them too."""
+
+    @property
+    def competes(self) -> bool:
+        """Whether it is one of a table's own rows, neither a floor nor a point of a grid."""
+        return not self.floor and not self.factors
 
     @property
     def name(self) -> str:
         """What tables call it: distinct within a study."""
-        if self.label or not self.factors:
-            return self.label or self.system
-        return f"{self.system}, " + ", ".join(
+        factors = (
             f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}" for name, value in self.factors.items()
         )
+        return ", ".join((self.label or self.system, *factors))
 
 
 def grid(
@@ -101,6 +112,8 @@ class Scale:
     seeds: int
     selection_seeds: int = 1
     """Candidates are compared on development data over the first so many seeds."""
+    label_fractions: tuple[float, ...] = (1.0,)
+    """Shares of the training labels."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +122,14 @@ class Mark:
 
     symbol: str
     baseline: str
+    worse: bool = False
+    """Set beside cells that are significantly worse instead: `baseline` is the row that a paper proposes."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper: rows × (partition, target), or for the kind `fractions` rows × label fraction."""
+    """A table: rows × (partition, target); for the kind `fractions` rows × label fraction; for `factor` the lines of a figure
+    of the kind `factor_lines` × label fraction and value of the factor; for `corpus` the sizes of the corpus."""
 
     name: str
     title: str
@@ -123,6 +139,10 @@ class Table:
     published: str | None = None
     """File in reports/published with the paper's values; `{corpus}` in it stands for the corpus (of a twin, whose twin)."""
     kind: str = "targets"
+    factor: str = ""
+    """For the kind `factor`."""
+    errors: str = ""
+    """For the kind `factor`: the rows over which imputation errors are shown, instead of the study's metric."""
 
 
 @dataclass(frozen=True)
@@ -136,27 +156,38 @@ class Figure:
     published: str | None = None
     """File in reports/published with the published relative gains, for the kind `mean_bars`."""
     system: str = ""
-    """For the kinds `factor_curve` and `heat_map`: the system whose grid rows are drawn."""
+    """For the kinds of grids: the system whose rows are drawn; for `learned`, the name of a row."""
     factors: tuple[str, ...] = ()
-    """Its factors, one for a curve, two for a heat map; rows with other factors are not in the figure."""
+    """The grid's factors, one for a curve, two for a heat map; rows with other factors are not in the figure. A figure
+    of the kind `factor_lines` that names no system draws all that vary the factor."""
+    errors: str = ""
+    """For `factor_lines`: the rows over which imputation errors are drawn, instead of the study's metric."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper as a check on the means over seeds, with all labels.
+    """One sentence of a paper as a check on the means over seeds.
 
-    `kind` says what is checked, on each of `targets` in `partition`:
-    - `beats`: each of `systems` (or, with `any_of`, one of them) is above each of `baselines`;
+    `kind` says what is checked, on each of `targets` in `partition`, at each of `fractions`:
+    - `beats`: each of `systems` (or, with `any_of`, one of them) is better than each of `baselines`;
     - `best_row`: the best row of the table, floors aside, is one of `systems`;
     - `relative_gain`: the best of `systems` gains over the first of `baselines` about as much as was published: the
-      mean gain is at least half the published one, and the interval of the difference lies above zero.
+      mean gain is at least half the published one, and the interval of the difference lies above zero;
+    - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
+      of `systems`;
+    - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
+    - `rises`: what is measured of each of `systems` rises with `factor`, from value to value;
+    - `more_labels`: each of `systems` is better with the most labels of the run than with the fewest;
+    - `heaviest`: of the weights that each of `systems` learned for views, the one of `view` is the largest.
     """
 
     sentence: str
     source: str
     systems: tuple[str, ...]
+    """Names of rows; the name of rows per view stands for all of them."""
     baselines: tuple[str, ...]
     targets: tuple[str, ...]
+    """None stands for all targets of the study."""
     partition: str = "test"
     """`development`, `test`, or `mean` of the two."""
     kind: str = "beats"
@@ -165,6 +196,17 @@ class Claim:
     """File in reports/published with the published relative gains, for the kind `relative_gain`."""
     significant: bool = True
     """For the kind `beats`: whether significance is claimed; otherwise the direction alone is checked."""
+    fractions: tuple[float, ...] = (1.0,)
+    """Label fractions that it is about; none stands for all that were run."""
+    factor: str = ""
+    """Systems and baselines name the lines over this factor of a grid, and are compared value by value; rows without it are
+    the same at each."""
+    at: tuple[float, ...] = ()
+    """Values of the factor that it is about; none stands for all."""
+    errors: str = ""
+    """It is about imputation errors over these rows, of which less is better, instead of the study's metric."""
+    margin: float = 0.0
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +217,7 @@ class Study:
     title: str
     paper: str
     targets: tuple[str, ...]
+    """None stands for the one target that the corpus has."""
     metric: str
     scales: Mapping[str, Scale]
     marks: tuple[Mark, ...]
@@ -188,10 +231,42 @@ class Study:
     searches: tuple[Search, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader of the numbers must know of the method: sentences printed under "What was run"."""
+    view: str | None = None
+    """The view, or views joined by `+`, that it works on where none is named: the corpus' first, or `ALL_VIEWS`."""
+    view_names: Mapping[str, str] = field(default_factory=dict)
+    """View → what the paper's tables call it, where that is another name."""
 
     @property
     def baselines(self) -> tuple[str, ...]:
         return tuple(mark.baseline for mark in self.marks)
+
+    def on(self, corpus: CorpusFacts) -> Study:
+        """This study with what it leaves to the corpus: its targets, rows per view, and what claims say of both."""
+        names = [self.view_names.get(view, view) for view in corpus.view.split("+")]
+
+        def fixed(row: Row) -> list[Row]:
+            if not row.per_view:
+                return [row]
+            label = row.label or row.system
+            return [replace(row, per_view=False, only=v, label=f"{label} ({name})") for v, name in enumerate(names)]
+
+        scales: dict[str, Scale] = {}
+        known: dict[str, tuple[str, ...]] = {}
+        for name, scale in self.scales.items():
+            known |= {row.name: tuple(each.name for each in fixed(row)) for row in scale.rows if row.per_view}
+            scales[name] = replace(scale, rows=tuple(each for row in scale.rows for each in fixed(row)))
+        targets = self.targets or corpus.targets
+
+        def spelt(rows: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(each for row in rows for each in known.get(row, (row,)))
+
+        claims = tuple(
+            replace(
+                claim, systems=spelt(claim.systems), baselines=spelt(claim.baselines), targets=claim.targets or targets
+            )
+            for claim in self.claims
+        )
+        return replace(self, targets=targets, scales=scales, claims=claims)
 
 
 @dataclass(frozen=True)
@@ -211,7 +286,9 @@ class TaskSpec:
     transductive: bool = False
     """Whether fits get the inputs of the test part, and no unlabelled training rows."""
     missing: float = 0.0
-    """Share of training rows that lack the last view, drawn by the seed."""
+    """Share of training rows that lack the last view, drawn by the seed, alike among labelled and other rows."""
+    discard: bool = False
+    """Whether fits get no row that lacks a view."""
     version: int = 1
     """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
 
@@ -223,7 +300,7 @@ class TaskSpec:
     def text(self) -> str:
         """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
         named = asdict(self)
-        for name in ("version", "missing"):
+        for name in ("version", "missing", "discard"):
             if named[name] == getattr(TaskSpec, name):
                 del named[name]
         return _JSON.encode(named)
@@ -293,6 +370,8 @@ class CorpusFacts:
     """Classes of the study's target; 0 where its targets are continuous."""
     features: str = ""
     """Name of the feature set of the view; empty where that was not recorded."""
+    targets: tuple[str, ...] = ()
+    """Those of the study or, where it names none, all that the corpus has."""
 
 
 @dataclass(frozen=True)
@@ -327,8 +406,8 @@ class Resolved:
 
     def family(self, baseline: str) -> tuple[str, ...]:
         """The rows whose comparisons with `baseline`, on every target, are one family: all that the study declares
-        at this scale, floors aside, run or not. To run fewer must not make a mark cheaper."""
-        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if not row.floor)
+        at this scale, floors and grids aside, run or not. To run fewer must not make a mark cheaper."""
+        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if row.competes)
         return tuple(name for name in dict.fromkeys(declared) if name != baseline)
 
 

@@ -30,7 +30,7 @@ from affect.data.manifest import (
     class_target,
 )
 from affect.errors import UserError
-from affect.study import CorpusFacts
+from affect.study import ALL_VIEWS, CorpusFacts
 
 __all__ = [
     "AS_PUBLISHED",
@@ -140,12 +140,16 @@ class Corpus:
             partitions = self.samples[column].to_numpy(object)
             check_leak_free(groups, partitions, self.manifest.groups, str(self.folder / SAMPLES), column)
 
+    def usable_views(self, protocol: str) -> list[str]:
+        """The views that `protocol` may use, at least one."""
+        names = [name for name, info in self.manifest.views.items() if info.protocol in ("", protocol)]
+        if not names:
+            raise UserError(f"{self.folder}: no view belongs to protocol {protocol}.")
+        return names
+
     def default_view(self, protocol: str) -> str:
         """The first view that `protocol` may use."""
-        for name, info in self.manifest.views.items():
-            if info.protocol in ("", protocol):
-                return name
-        raise UserError(f"{self.folder}: no view belongs to protocol {protocol}.")
+        return self.usable_views(protocol)[0]
 
     def labels(self, targets: Sequence[str]) -> np.ndarray:
         """Labels [N, len(targets)] in the targets' own units, NaN where there is none."""
@@ -155,12 +159,14 @@ class Corpus:
     def facts(self, protocol: str, targets: Sequence[str] = (), view: str | None = None) -> CorpusFacts:
         """What planning and reports need, under `protocol` and for `targets` (default: all). Reads no view.
 
-        `view`: the name of one, or several joined by `+`; by default the first that the protocol may use."""
+        `view`: the name of one, several joined by `+`, or `ALL_VIEWS`; by default the first that the protocol may use."""
+        targets = tuple(targets or self.manifest.targets)
         partition = self.partition(protocol)
-        labelled = np.isfinite(self.labels(targets or tuple(self.manifest.targets))).all(axis=1)
+        labelled = np.isfinite(self.labels(targets)).all(axis=1)
         inside = {name: partition == name for name in PARTITIONS}
         rows = {name: int((row if name == "unlabelled" else row & labelled).sum()) for name, row in inside.items()}
-        view = view or self.default_view(protocol)
+        usable = self.usable_views(protocol)
+        view = "+".join(usable) if view == ALL_VIEWS else view or usable[0]
         check_views(view.split("+"), self.manifest.views, self.folder)
         widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
         kinds = [self.manifest.targets[target] for target in targets]
@@ -182,6 +188,7 @@ class Corpus:
             widths=widths,
             classes=len(kinds[0].classes) if len(kinds) == 1 else 0,
             features=" + ".join(self.info(name).features for name in view.split("+")),
+            targets=targets,
         )
 
 

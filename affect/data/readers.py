@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from affect.data import deap, emobank, iemocap, msp_improv, msp_podcast, qcc, seed, table, twin, wav
+from affect.data import deap, emobank, iemocap, mfeat, msp_improv, msp_podcast, qcc, seed, table, twin, wav
 from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, Count, open_corpus
 from affect.data.extraction import FeatureFolder, Spread, serial
 from affect.data.manifest import MANIFEST
@@ -19,6 +19,7 @@ READERS: dict[str, ModuleType] = {
     "table": table,
     "qcc": qcc,
     "emobank": emobank,
+    "mfeat": mfeat,
     "msp-podcast": msp_podcast,
     "iemocap": iemocap,
     "msp-improv": msp_improv,

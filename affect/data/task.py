@@ -172,39 +172,65 @@ class Task:
         """The partition whose inputs a fit gets beside those of the training part."""
         return "test" if self.spec.transductive else "unlabelled"
 
-    def _lacking(self, seed: int) -> np.ndarray | None:
-        """[N, V] which views the rows of `train` have: the heads of one permutation of the training and unlabelled rows
-        per seed lack the last, so that 10 % ⊂ 30 %."""
+    def _present(self, seed: int) -> np.ndarray | None:
+        """[N, V] which views the rows of `train` have; None where all have all. The heads of one permutation per seed
+        lack the last, as large a share of the labelled rows as of the others, so that 10 % ⊂ 30 %. The rows that lead
+        the labelled subset come last: of each class a row with label keeps its views as long as there is room."""
         if self.spec.missing == 0:
             return None
         n = len(self._train) - (len(self._rows["test"]) if self.spec.transductive else 0)
         present = np.ones((len(self._train), len(self._arrays)), bool)
+        drawn, leading = self._label_order(seed), np.arange(self.classes)
         order = stream(seed, "missing_views", self.spec.fold).permutation(n)
-        present[order[: round(n * self.spec.missing)], -1] = False
+        order = np.concatenate([order[~np.isin(order, drawn[leading])], drawn[leading]])
+        known = np.isin(order, self.labelled(seed))
+        for rows in (order[known], order[~known]):
+            present[rows[: len(rows) - complete_count(len(rows), self.spec.missing)], -1] = False
         return present
 
-    def labelled(self, seed: int) -> np.ndarray:
-        """Positions (in the training partition) of the labelled subset: the head of one permutation per seed, so
-        that 1 % ⊂ 2 % ⊂ 10 % and every system of a study sees the same subset. Where the target is a class, the first
-        row of each class leads the permutation, so that no class is without a label."""
-        count = labelled_count(len(self._labelled_train), self.spec.label_fraction, self.classes)
+    def _label_order(self, seed: int) -> np.ndarray:
+        """Positions (in the training partition) of all rows with a label, in the order in which subsets take them. Where
+        the target is a class, the first row of each class leads, so that no class is without a label."""
         order = stream(seed, "label_subset", self.spec.fold).permutation(len(self._labelled_train))
         if self.classes:
             _, first = np.unique(self._targets[self._labelled_train[order], 0], return_index=True)
             order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
-        chosen = order[:count]
         position = np.full(len(self._targets), -1, np.int64)
         position[self._rows["train"]] = np.arange(len(self._rows["train"]))
-        return np.sort(position[self._labelled_train[chosen]])
+        return position[self._labelled_train[order]]
+
+    def labelled(self, seed: int) -> np.ndarray:
+        """Positions (in the training partition) of the labelled subset: the head of one order per seed, so that
+        1 % ⊂ 2 % ⊂ 10 % and every system of a study sees the same subset."""
+        count = labelled_count(len(self._labelled_train), self.spec.label_fraction, self.classes)
+        return np.sort(self._label_order(seed)[:count])
+
+    def incomplete(self, seed: int) -> Inputs | None:
+        """The rows of a fit's training inputs that lack a view; None where there are none."""
+        present = self._present(seed)
+        if present is None or self.spec.discard:
+            return None
+        return _some(replace(self._train, present=present), np.flatnonzero(~present.all(axis=1)))
+
+    @cached_property
+    def norm_of_last_view(self) -> float:
+        """Frobenius norm of the view that may be missing, over all training and unlabelled rows, normalised."""
+        n = len(self._train) - (len(self._rows["test"]) if self.spec.transductive else 0)
+        return float(np.linalg.norm(_some(self._train, np.arange(n)).numpy()[:, -self._train.widths[-1] :]))
 
     def fit_data(self, seed: int) -> FitData:
-        labelled = self.labelled(seed)
-        y = self._targets[self._rows["train"][labelled]]
+        labelled, present = self.labelled(seed), self._present(seed)
+        train, n_train = replace(self._train, present=present), len(self._rows["train"])
+        if present is not None and self.spec.discard:
+            kept = np.flatnonzero(present.all(axis=1))
+            train = _some(self._train, kept)
+            labelled, n_train = np.flatnonzero(np.isin(kept, labelled)), int((kept < n_train).sum())
+        y = self._targets[train.rows[labelled]]
         std = np.ones(1) if self.classes else y.std(axis=0)
         development = self._rows["development"]
-        beside = np.arange(len(self._rows["train"]), len(self._train))
+        beside = np.arange(n_train, len(train))
         return FitData(
-            train=replace(self._train, present=self._lacking(seed)) if self.spec.missing else self._train,
+            train=train,
             labelled=labelled,
             targets=self.spec.targets,
             y_labelled=y,
@@ -212,7 +238,7 @@ class Task:
             target_std=np.where(std > 0, std, 1.0),
             development=self._inputs(development),
             y_development=self._targets[development],
-            n_train=len(self._rows["train"]),
+            n_train=n_train,
             pool=np.concatenate([labelled, beside]) if self.spec.transductive else None,
             classes=self.classes,
         )
@@ -226,6 +252,16 @@ class Task:
             "test": self._rows["test"],
         }
         return [Part(name, self._inputs(r), self._targets[r], ids[r]) for name, r in rows.items()]
+
+
+def _some(inputs: Inputs, index: np.ndarray) -> Inputs:
+    """Rows `index` of `inputs`."""
+    return replace(
+        inputs,
+        rows=inputs.rows[index],
+        text=None if inputs.text is None else inputs.text[index],
+        present=None if inputs.present is None else inputs.present[index],
+    )
 
 
 def _classes(corpus: Corpus, spec: TaskSpec) -> int:
@@ -260,6 +296,22 @@ def labelled_count(n: int, fraction: float, classes: int = 0) -> int:
     return count
 
 
+def complete_count(n: int, missing: float) -> int:
+    """How many of n rows have all views when the share `missing` lacks one."""
+    return n - round(n * missing)
+
+
+def complete_labels(n: int, missing: float, classes: int = 0) -> int:
+    """`complete_count` of n labelled rows, or a `UserError` when it is too small to fit on."""
+    count, fewest = complete_count(n, missing), classes or FEWEST_LABELS
+    if count < fewest:
+        raise UserError(
+            f"Missing views: {missing:g} of {n} labelled rows leaves {count} complete ones; what discards the others "
+            f"needs at least {fewest}."
+        )
+    return count
+
+
 def _refuse_unread(spec: TaskSpec) -> None:
     """Refuse what a `TaskSpec` can say but no code computes: it would be hashed into ids without changing a result."""
     for name in ("selection", "version"):
@@ -268,6 +320,8 @@ def _refuse_unread(spec: TaskSpec) -> None:
             raise UserError(f"Task {name} {value}: not known here; there is {only} alone.")
     if not 0 <= spec.missing < 1:
         raise UserError(f"Missing views: {spec.missing:g} of the training rows is no share in [0, 1).")
+    if spec.discard and not spec.missing:
+        raise UserError("Missing views: a task without any cannot discard the rows that lack them.")
     if spec.missing and len(spec.views) < 2:
         raise UserError(f"Missing views: a task with the view {spec.view} alone cannot do without it.")
 

@@ -10,12 +10,14 @@ from affect.study import Resolved
 from affect.systems import get_system
 
 CELL = ["system", "label_fraction", "target"]
-SCORES = ["trial", "pack", "partition", "target", "value", "n", "epoch", "status"]
+SCORES = ["trial", "pack", "partition", "target", "metric", "value", "n", "epoch", "status"]
 VALUES = ["partition", "seed", "value", "n", "epoch", "status"]
+LEARNED = ["system", "label_fraction", "seed", "epoch", "kept", "name", "value"]
+ERRORS = ["system", "label_fraction", "seed", "rows", "value"]
 
 
 def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
-    """`values`, `choices`, `expected` and `curves` of `resolved`, as `affect.report` wants them.
+    """`values`, `choices`, `expected`, `curves`, `learned` and `errors` of `resolved`, as `affect.report` wants them.
 
     Only the trials behind a table's numbers are in them: what was run to choose a candidate is not, unless the
     chosen one is refitted by the very same trial.
@@ -24,9 +26,14 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     wanted = plan(resolved, rows)
     options = _options(resolved, wanted)
     finals = _finals(wanted)
-    values = _plain(finals.merge(_plain(rows[[*SCORES]]), on=["trial", "target"]))
-    curves = _plain(store.curves(values["pack"].unique()))
-    curves = finals.merge(curves, on=["trial", "target"])
+    scores = _plain(rows[[*SCORES]])
+    values = _plain(finals.merge(scores, on=["trial", "target"]))
+    points = _plain(store.curves(values["pack"].unique()))
+    curves = finals.merge(points, on=["trial", "target"])
+    kept = values.loc[values["partition"] == "development", ["trial", *CELL, "seed", "epoch"]]
+    learned = kept.drop(columns="target").rename(columns={"epoch": "kept"})
+    learned = learned.merge(points[points["metric"] == "learned"], on="trial").rename(columns={"target": "name"})
+    errors = finals.drop(columns="target").merge(scores[scores["metric"] == "nmse"], on="trial")
     return {
         "values": values[[*CELL, *VALUES]].sort_values([*CELL, "partition", "seed"], ignore_index=True),
         "choices": pd.DataFrame(
@@ -39,6 +46,8 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
         "curves": curves[[*CELL, "partition", "seed", "epoch", "value"]].sort_values(
             [*CELL, "partition", "seed", "epoch"], ignore_index=True
         ),
+        "learned": _ordered(learned, LEARNED),
+        "errors": _ordered(errors.rename(columns={"target": "rows"}), ERRORS),
     }
 
 
@@ -77,6 +86,10 @@ def _finals(wanted: Plan) -> pd.DataFrame:
     """One row per number of a table and seed: the trial that it comes from."""
     rows = [(*key, trial.seed, trial.id) for key, trials in wanted.finals.items() for trial in trials]
     return pd.DataFrame(rows, columns=[*CELL, "seed", "trial"])
+
+
+def _ordered(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    return frame[columns].sort_values(columns, ignore_index=True)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ WORTH = 256
 
 COLUMNS = (
     *("trial", "pack", "corpus", "system", "system_version", "label_fraction", "seed"),
-    *("partition", "target", "value", "n", "epoch", "status", "search", "suggestion"),
+    *("partition", "target", "metric", "value", "n", "epoch", "status", "search", "suggestion"),
 )
 STAMP = ["file", "size", "version"]
 _STAMP_TYPES = {"file": "str", "size": "int64", "version": "int64"}

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from affect.data.task import labelled_count
+from affect.data.task import complete_count, complete_labels, labelled_count
 from affect.errors import UserError
 from affect.schema import SETTLED
 from affect.study import CorpusFacts, Resolved, Row, Settings, TaskSpec, Trial
@@ -173,6 +173,7 @@ def task_spec(resolved: Resolved, label_fraction: float, row: Row) -> TaskSpec:
         label_fraction=label_fraction,
         transductive=row.transductive,
         missing=row.missing,
+        discard=row.discard,
     )
 
 
@@ -181,11 +182,15 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
     known = dict(zip(corpus.view.split("+"), corpus.widths or (corpus.width,), strict=True))
     widths = tuple(known[view] for view in task.views)
     labelled = labelled_count(corpus.rows["train"], task.label_fraction, corpus.classes)
+    rest = corpus.rows["test"] if task.transductive else corpus.pool - labelled
+    if task.discard:
+        labelled = complete_labels(labelled, task.missing, corpus.classes)
+        rest = rest if task.transductive else complete_count(rest, task.missing)
     return Facts(
         width=sum(widths),
         targets=task.targets,
         n_labelled=labelled,
-        n_pool=labelled + corpus.rows["test"] if task.transductive else corpus.pool,
+        n_pool=labelled + rest,
         n_development=corpus.rows[DEVELOPMENT],
         widths=widths,
         classes=corpus.classes,

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -18,11 +18,11 @@ from affect import schema
 from affect.data import twin
 from affect.data.corpus import Corpus, open_corpus
 from affect.data.manifest import MANIFEST
-from affect.data.task import Part, Task
+from affect.data.task import Inputs, Part, Task
 from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.provenance import Provenance
 from affect.errors import UserError
-from affect.stats.metrics import score_columns
+from affect.stats.metrics import frobenius_ratio, score_columns
 from affect.study import Resolved, Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Facts, Fit, Replicate, Watch, fit_pack
@@ -31,6 +31,10 @@ from affect.systems.shards import ALONE, Shard
 
 PREDICTED = ("development", "test")
 """Partitions whose predictions are kept, per sample."""
+
+NMSE = "nmse"
+MISSING_ROWS, ALL_ROWS = "missing rows", "all rows"
+"""Over which rows an imputation error is taken: trial rows of the metric `nmse` name them where others name a target."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,12 @@ def result_of(
 
     `search` and `suggestions` (one number per trial) say where trials of a search come from.
     """
-    parts = {seed: task.parts(seed) for seed in {trial.seed for trial in pack.trials}}
+    seeds = {trial.seed for trial in pack.trials}
+    parts = {seed: task.parts(seed) for seed in seeds}
+    incomplete = {seed: task.incomplete(seed) for seed in seeds}
     scores = [_Score(trial, fit, parts[trial.seed]) for trial, fit in zip(pack.trials, fits, strict=True)]
+    for trial, fit, score in zip(pack.trials, fits, scores, strict=True):
+        score.rows += _imputation_rows(fit, incomplete[trial.seed], task)
     seconds = time.perf_counter() - started
     return PackResult(
         trials=_trials_table(pack, place, [score.rows for score in scores], seconds, search, suggestions),
@@ -145,7 +153,7 @@ def failed_result(pack: Pack, place: Workplace, message: str) -> PackResult:
     line = " ".join(message.split())
     rows = [
         [
-            (name, target, None, None, None, "failed", line)
+            (name, target, trial.task.metric, None, None, None, "failed", line)
             for name in ("train", *PREDICTED)
             for target in _scored(trial)
         ]
@@ -158,8 +166,8 @@ def failed_result(pack: Pack, place: Workplace, message: str) -> PackResult:
     )
 
 
-_ScoreRow = tuple[str, str, float | None, int | None, int | None, str, str | None]
-"""Partition, target, value, n, epoch, status, message."""
+_ScoreRow = tuple[str, str, str, float | None, int | None, int | None, str, str | None]
+"""Partition, target, metric, value, n, epoch, status, message."""
 
 
 def _scored(trial: Trial) -> tuple[str, ...]:
@@ -185,7 +193,7 @@ class _Score:
             best = _best_of(fit)
             n = next(len(part.ids) for part in parts if part.name == "development")
             self.rows = [
-                ("development", target, best[target], n, fit.epochs.get(target), fit.status, None)
+                ("development", target, trial.task.metric, best[target], n, fit.epochs.get(target), fit.status, None)
                 for target in _scored(trial)
                 if target in best
             ]
@@ -203,8 +211,25 @@ class _Score:
                     if part.name in PREDICTED:
                         kept.append((part.name, target, part.ids, truth, predicted[:, column]))
                 epoch = fit.epochs.get(target)
-                self.rows.append((part.name, target, value, len(truth), epoch, fit.status, None))
+                self.rows.append((part.name, target, trial.task.metric, value, len(truth), epoch, fit.status, None))
         self.predictions = _predictions_table(trial.id, kept)
+
+
+def _imputation_rows(fit: Fit, incomplete: Inputs | None, task: Task) -> list[_ScoreRow]:
+    """How far what a fit put in the place of missing views lies from the truth: relative to the missing rows of the view
+    that may be missing and, since rows that have it are exact, to all rows. Both in normalised units, in which the
+    training mean has an error of 1 over missing rows."""
+    if fit.impute is None or incomplete is None or fit.status != "complete":
+        return []
+    width = incomplete.widths[-1]
+    truth = replace(incomplete, present=None).numpy()[:, -width:]
+    error = fit.impute(incomplete)[:, -width:] - truth
+    epoch = max(fit.epochs.values(), default=0)
+    wholes = {MISSING_ROWS: float(np.linalg.norm(truth)), ALL_ROWS: task.norm_of_last_view}
+    return [
+        ("train", rows, NMSE, frobenius_ratio(error, whole), len(truth), epoch, fit.status, None)
+        for rows, whole in wholes.items()
+    ]
 
 
 def _trials_table(
@@ -236,7 +261,6 @@ def _trials_table(
             "label_fraction": trial.task.label_fraction,
             "fold": trial.task.fold,
             "seed": trial.seed,
-            "metric": trial.task.metric,
             "pack": pack.id,
             "pack_size": len(pack.trials),
             "wall_seconds": seconds,
@@ -250,7 +274,7 @@ def _trials_table(
             "findings": place.findings,
             **{f"hp_{name}": value for name, value in trial.settings.items()},
         }
-        names = ("partition", "target", "value", "n", "epoch", "status", "message")
+        names = ("partition", "target", "metric", "value", "n", "epoch", "status", "message")
         rows += [fixed | dict(zip(names, row, strict=True)) for row in score]
     return pa.Table.from_pylist(rows, schema=columns)
 

@@ -32,13 +32,14 @@ COMPARED = ("development", "test", "mean")
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Comparisons of the systems run, floors aside, with one baseline in one partition: systems S × targets T.
+    """Comparisons of the systems run, floors and grids aside, with one baseline in one partition: systems S × targets T.
 
-    They are part of the family that the study declares, whose size is what Holm corrects for. All p are one-tailed:
-    small when the system is better than the baseline.
+    They are part of the family that the study declares, whose size is what Holm corrects for. Differences and one-tailed
+    p are those of the system being better than the baseline or, with `worse`, of the baseline being better.
     """
 
     baseline: str
+    worse: bool
     partition: str
     systems: tuple[str, ...]
     size: int
@@ -46,7 +47,7 @@ class Family:
     pairs: NDArray[np.int64]
     """[S, T] seeds that both have."""
     difference: Floats
-    """[S, T] mean paired difference."""
+    """[S, T] mean paired difference, system minus baseline or, with `worse`, baseline minus system."""
     low: Floats
     high: Floats
     """[S, T] 95 % bootstrap interval of the difference."""
@@ -124,18 +125,19 @@ class Analysis:
 def analyse(evidence: Evidence) -> Analysis:
     """Compare every system with every declared baseline that was run, per label fraction and partition."""
     cube = build_cube(evidence)
-    floors = {row.name for row in evidence.resolved.rows if row.floor}
-    contenders = [system for system in cube.systems if system not in floors]
+    competing = {row.name for row in evidence.resolved.rows if row.competes}
+    contenders = [system for system in cube.systems if system in competing]
+    worse = {mark.baseline: mark.worse for mark in evidence.resolved.study.marks}
     keys = [
         (f, partition, baseline)
         for f in range(len(cube.fractions))
         for partition in COMPARED
-        for baseline in evidence.resolved.study.baselines
+        for baseline in worse
         if baseline in contenders and len(contenders) > 1
     ]
     if not keys:
         return Analysis(evidence, cube, {})
-    sides = [_sides(cube, contenders, *key) for key in keys]
+    sides = [_sides(cube, contenders, *key)[:: -1 if worse[key[2]] else 1] for key in keys]
     paired = _paired(np.stack([cube.values[ours] - cube.values[theirs] for ours, theirs in sides]))
     families = {}
     for i, (key, (ours, theirs)) in enumerate(zip(keys, sides, strict=True)):
@@ -143,6 +145,7 @@ def analyse(evidence: Evidence) -> Analysis:
         size = len(evidence.resolved.family(key[2])) * len(cube.targets)
         families[key] = Family(
             baseline=key[2],
+            worse=worse[key[2]],
             partition=key[1],
             systems=tuple(system for system in contenders if system != key[2]),
             size=size,
@@ -156,7 +159,7 @@ def analyse(evidence: Evidence) -> Analysis:
 def _fisher(metric: str, cube: Cube, ours: tuple, theirs: tuple) -> Floats:
     """The test of correlations [S, T]; NaN where the metric is none."""
     if metric != "ccc":
-        return np.full(cube.means[ours].shape, np.nan)
+        return np.full(np.broadcast_shapes(cube.means[ours].shape, cube.means[theirs].shape), np.nan)
     return fisher_z(cube.means[ours], cube.means[theirs], cube.rows[ours], cube.rows[theirs])
 
 

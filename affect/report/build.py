@@ -8,12 +8,14 @@ from pathlib import Path
 from affect.files import write_whole
 from affect.report.analysis import Analysis, analyse
 from affect.report.claims import judge, ledger
+from affect.report.corpus import corpus_grid
 from affect.report.document import Banner, Block, Grid, Heading, Image, Paragraph
 from affect.report.evidence import Evidence
 from affect.report.figures import draw
 from affect.report.fractions import fractions_grid
 from affect.report.html import html
 from affect.report.latex import latex
+from affect.report.lines import factor_grid
 from affect.report.markdown import markdown
 from affect.report.numbers import labels
 from affect.report.paired import family_grids
@@ -29,9 +31,16 @@ _CAPTIONS = {
     "marks: one-tailed Fisher z on the means.",
     "label_fractions": "Points: mean over seeds on the test part; bars: 95 % t interval over seeds.",
     "factor_curve": "Points: means over seeds; bars: 95 % t interval over seeds.",
+    "factor_lines": "Points: means over seeds on the test part; bars: 95 % t interval over seeds.",
+    "learned": "Lines: means over seeds; bands: 95 % t interval over seeds.",
     "heat_map": "Mean over seeds on the development part; bold: the best.",
     "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds.",
 }
+
+_IMPUTATION = (
+    "Points: means over seeds of ‖X − X̂‖/‖X‖ of the view that training rows may lack, in normalised units, in which the "
+    "training mean has 1 over missing rows; bars: 95 % t interval over seeds."
+)
 
 
 def build_report(evidence: Evidence, folder: Path) -> list[Path]:
@@ -74,15 +83,20 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
         every = range(len(analysis.cube.fractions))
         if table.kind == "fractions":
             results = [fractions_grid(table, analysis, published)]
+        elif table.kind == "corpus":
+            results = [corpus_grid(table, analysis, published)]
+        elif table.kind == "factor":
+            results = [factor_grid(table, analysis)]
         else:
             results = [result_grid(table, analysis, f, published) for f in every]
-        paired = [grid for f in every for grid in family_grids(table, analysis, f)]
+        tested = table.kind in ("targets", "fractions")
+        paired = [grid for f in every for grid in family_grids(table, analysis, f)] if tested else []
         body += [Heading(2, f"{table.title} ({table.source})"), *results]
         appendix += [Heading(2, f"Comparisons paired by seed: {table.title}"), *paired] if paired else []
-        for name, title, grids in (
-            (table.name, table.title, results),
-            (f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired),
-        ):
+        pages = [(table.name, table.title, results)]
+        if tested:
+            pages.append((f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired))
+        for name, title, grids in pages:
             alone: list[Block] = [Heading(1, title), banner, *grids]
             files[f"{name}.md"] = markdown(alone).encode()
             files[f"{name}.html"] = html(title, alone, {}).encode()
@@ -134,10 +148,14 @@ def _banner(analysis: Analysis) -> str:
 def _image(figure: Figure, analysis: Analysis) -> Image:
     cube = analysis.cube
     caption = f"{figure.title}. {_CAPTIONS[figure.kind]}"
+    if figure.errors:
+        caption = f"{figure.title}. {_IMPUTATION}"
     if figure.kind == "mean_bars":
         marks = ", ".join(f"{mark.symbol} better than {mark.baseline}" for mark in analysis.resolved.study.marks)
         caption += f" {marks}, p < .05." if marks else ""
-    if figure.kind != "label_fractions" and len(cube.fractions) > 1:
+    by_fraction = figure.kind in ("label_fractions", "factor_lines", "learned")
+    by_fraction = by_fraction or (figure.kind == "heat_map" and len(cube.targets) == 1)
+    if not by_fraction and len(cube.fractions) > 1:
         caption += f" With {labels(cube.fractions[cube.main])}."
     return Image(figure.name, caption, f"{figure.title}: {', '.join(cube.targets)}; {', '.join(cube.systems)}")
 

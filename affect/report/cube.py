@@ -35,6 +35,8 @@ class Cube:
     """[F, S, T, N] trials that the plan wants or that are there."""
     diverged: NDArray[np.bool_]
     """[F, S, T, N]"""
+    errors: Mapping[str, Floats]
+    """Rows over which imputation errors were taken → errors [F, S, N]; NaN where a trial has none."""
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -44,9 +46,7 @@ class Cube:
     @cached_property
     def means(self) -> Floats:
         """[F, S, T, P] means over the seeds with a value; NaN where there is none."""
-        total = np.where(np.isnan(self.values), 0, self.values).sum(axis=-1)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(total / self.counts)
+        return mean_over_seeds(self.values)
 
     def deviation(self, f: int, s: int, t: int, p: int) -> float:
         """Standard deviation over the seeds with a value; NaN with fewer than two."""
@@ -58,6 +58,13 @@ class Cube:
     def main(self) -> int:
         """Index of the largest label fraction: the one that figures and claims speak of."""
         return int(np.argmax(self.fractions))
+
+
+def mean_over_seeds(values: Floats) -> Floats:
+    """Means over the last axis, of the seeds with a value; NaN where there is none."""
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, values, 0).sum(axis=-1) / there.sum(axis=-1))
 
 
 def build_cube(evidence: Evidence) -> Cube:
@@ -99,7 +106,20 @@ def build_cube(evidence: Evidence) -> Cube:
         rows=_rows(rows, resolved.corpus.rows),
         expected=there | diverged,
         diverged=diverged,
+        errors=_errors(evidence.errors, axes[:2], seeds),
     )
+
+
+def _errors(
+    frame: pd.DataFrame | None, axes: Sequence[Sequence[Any]], seeds: NDArray[np.int64]
+) -> Mapping[str, Floats]:
+    found: dict[str, Floats] = {}
+    for rows, part in () if frame is None else frame.groupby("rows"):
+        place = _places(part, (*axes, seeds), ("label_fraction", "system", "seed"))
+        known = (place >= 0).all(axis=0)
+        found[str(rows)] = np.full((*map(len, axes), len(seeds)), np.nan)
+        found[str(rows)][tuple(place[:, known])] = part["value"].to_numpy(np.float64)[known]
+    return found
 
 
 def _places(

@@ -12,7 +12,8 @@ VALUES = ("system", "label_fraction", "target", "partition", "seed", "value", "n
 CHOICES = ("system", "label_fraction", "target", "settings", "options")
 EXPECTED = ("system", "label_fraction", "target", "seed")
 CURVES = ("system", "label_fraction", "target", "partition", "seed", "epoch", "value")
-
+LEARNED = ("system", "label_fraction", "seed", "epoch", "kept", "name", "value")
+ERRORS = ("system", "label_fraction", "seed", "rows", "value")
 
 HISTORY = ("number", "status", "value", "epochs", "parameters", "settings", "rungs", "steps")
 
@@ -47,11 +48,16 @@ class Evidence:
     """`EXPECTED`: the trials that the plan wants, so that what is missing is shown as missing."""
     curves: pd.DataFrame | None = None
     """`CURVES`: values per epoch."""
+    learned: pd.DataFrame | None = None
+    """`LEARNED`: what networks learned by `name`, per epoch, of which one was `kept`."""
+    errors: pd.DataFrame | None = None
+    """`ERRORS`: relative imputation errors, over the missing rows of a view or all of its rows."""
     search: SearchEvidence | None = None
     """Where the rows are the refits of a search."""
 
     def __post_init__(self) -> None:
         wanted = {"values": VALUES, "choices": CHOICES, "expected": EXPECTED, "curves": CURVES}
+        wanted |= {"learned": LEARNED, "errors": ERRORS}
         for name, columns in wanted.items():
             frame = getattr(self, name)
             lacking = [] if frame is None else [column for column in columns if column not in frame.columns]

@@ -57,17 +57,23 @@ def factor_curve(analysis: Analysis, figure: Figure) -> Canvas | None:
 
 
 def heat_map(analysis: Analysis, figure: Figure) -> Canvas | None:
-    """Mean development values over two factors, the best in bold; a panel per target."""
+    """Mean development values over two factors, the best in bold; a panel per target, or per label fraction of the one
+    target."""
     rows, cube = _rows(analysis, figure), analysis.cube
     first, second = ([row.factors[name] for row in rows] for name in figure.factors)
     down, across = (sorted(set(values), key=_order) for values in (first, second))
-    means = np.full((len(cube.targets), len(down), len(across)), np.nan)
+    shown = [(cube.main, t) for t in range(len(cube.targets))]
+    titles = [target.capitalize() for target in cube.targets]
+    if len(cube.targets) == 1:
+        shown = [(int(f), 0) for f in np.argsort(cube.fractions)]
+        titles = [numbers.labels(cube.fractions[f]) for f, _ in shown]
+    means = np.full((len(shown), len(down), len(across)), np.nan)
     for row, a, b in zip(rows, first, second, strict=True):
-        column = cube.means[cube.main, cube.systems.index(row.name), :, PARTITIONS.index("development")]
-        means[:, down.index(a), across.index(b)] = column
+        found = cube.means[:, cube.systems.index(row.name), :, PARTITIONS.index("development")]
+        means[:, down.index(a), across.index(b)] = [found[place] for place in shown]
     if np.isnan(means).all():
         return None
-    canvas, axes = panels(len(cube.targets), 0.9 + 0.34 * len(down), width=0.8 + 0.46 * len(across))
+    canvas, axes = panels(len(shown), 0.9 + 0.34 * len(down), width=0.8 + 0.46 * len(across))
     for t, panel in enumerate(axes):
         image = panel.imshow(means[t], cmap="viridis", aspect="auto", origin="lower")
         middle = (np.nanmin(means[t]) + np.nanmax(means[t])) / 2 if not np.isnan(means[t]).all() else 0.0
@@ -82,7 +88,7 @@ def heat_map(analysis: Analysis, figure: Figure) -> Canvas | None:
         panel.set_xticks(range(len(across)), [numbers.setting(value) for value in across])
         panel.set_yticks(range(len(down)), [numbers.setting(value) for value in down])
         panel.set_xlabel(figure.factors[1])
-        panel.set_title(cube.targets[t].capitalize(), loc="left", fontweight="bold")
+        panel.set_title(titles[t], loc="left", fontweight="bold")
         canvas.colorbar(image, ax=panel, shrink=0.8)
     axes[0].set_ylabel(figure.factors[0])
     return canvas

@@ -13,6 +13,8 @@ from affect.report.canvas import COLOURS, GREYS, MARKERS, legend, paint, panels
 from affect.report.cube import PARTITIONS
 from affect.report.curves import CurveMeans, curve_means
 from affect.report.factors import factor_curve, heat_map
+from affect.report.learned import learned_lines
+from affect.report.lines import factor_lines
 from affect.stats import mean_interval
 from affect.study import Figure
 
@@ -129,7 +131,9 @@ RENDERERS: Mapping[str, Callable[[Analysis, Figure], Any]] = {
     "label_fractions": label_fractions,
     "learning_curves": learning_curves,
     "factor_curve": factor_curve,
+    "factor_lines": factor_lines,
     "heat_map": heat_map,
+    "learned": learned_lines,
 }
 
 

@@ -7,20 +7,26 @@ from affect.report.analysis import Analysis
 from affect.report.cube import PARTITIONS
 from affect.report.document import Cell, Grid
 from affect.report.published import Published
-from affect.report.tables import ABSENT, MISSING, best_of, first_floor, lost
+from affect.report.tables import ABSENT, MISSING, best_of, lost
 from affect.stats import LEVEL
 from affect.study import Table
 
 
 def fractions_grid(table: Table, analysis: Analysis, published: Published | None) -> Grid:
-    """Rows are systems, columns label fractions, for the first target and the table's first partition."""
+    """Rows are systems, columns label fractions, for the first target and the table's first partition; grids are left out."""
     cube = analysis.cube
+    of = {row.name: row for row in analysis.resolved.rows}
+    systems = [s for s, name in enumerate(cube.systems) if not of[name].factors]
+    transductive = any(of[cube.systems[s]].transductive for s in systems)
     p = PARTITIONS.index(table.partitions[0])
     fractions = sorted(range(len(cube.fractions)), key=lambda f: cube.fractions[f])
-    best = {f: best_of(cube.means[f, :, 0, p]) for f in fractions}
+    best = {f: best_of(cube.means[f, systems, 0, p]) for f in fractions}
     rows = []
-    for s, system in enumerate(cube.systems):
+    for s in systems:
+        system = cube.systems[s]
         row = [Cell(system)]
+        if transductive:
+            row.append(Cell("test part" if of[system].transductive else "training part"))
         for f in fractions:
             row.append(_cell(analysis, f, s, p, best[f]))
             if published is not None:
@@ -30,9 +36,14 @@ def fractions_grid(table: Table, analysis: Analysis, published: Published | None
     return Grid(
         name=table.name,
         caption=f"{table.title}, {table.partitions[0]}",
-        columns=("System", *(head for pair in heads for head in pair)),
+        columns=(
+            "System",
+            *(["Fits on inputs of"] if transductive else []),
+            *(head for pair in heads for head in pair),
+        ),
         rows=tuple(rows),
-        rules=tuple(first_floor(analysis)),
+        labels=1 + transductive,
+        rules=tuple(r for r in (sum(not of[cube.systems[s]].floor for s in systems),) if 0 < r < len(rows)),
         notes=_notes(table, analysis, fractions, published),
     )
 
@@ -66,7 +77,12 @@ def _notes(table: Table, analysis: Analysis, fractions: list[int], published: Pu
         f"Mean ± standard deviation of {study.metric} over {numbers.plural(int(cube.counts[..., p].max(initial=0)), 'seed')}; "
         "bold: best of the column. Development data chose epochs and settings.",
     ]
+    if any(row.transductive for row in analysis.resolved.rows):
+        notes.append(
+            "Rows that fit on inputs of the test part see those and the labelled training rows, and no label of the test part."
+        )
     for mark in study.marks:
+        than = "worse" if mark.worse else "better"
         families = [
             analysis.families[key]
             for f in fractions
@@ -74,10 +90,10 @@ def _notes(table: Table, analysis: Analysis, fractions: list[int], published: Pu
         ]
         if not families:
             why = "no other system was run" if mark.baseline in cube.systems else "it was not run"
-            notes.append(f"No {mark.symbol} (better than {mark.baseline}): {why}.")
+            notes.append(f"No {mark.symbol} ({than} than {mark.baseline}): {why}.")
         elif families[0].resolvable:
             notes.append(
-                f"{mark.symbol} better than {mark.baseline}: sign-flip paired by seed, one-tailed, Holm over "
+                f"{mark.symbol} {than} than {mark.baseline}: sign-flip paired by seed, one-tailed, Holm over "
                 f"{families[0].extent} per column, p < {LEVEL:g}."
             )
         else:

@@ -24,6 +24,7 @@ def family_grids(table: Table, analysis: Analysis, f: int) -> list[Grid]:
 
 
 def _family_grid(table: Table, analysis: Analysis, f: int, family: Family, explain: bool) -> Grid:
+    correlations = analysis.resolved.study.metric == "ccc"
     rows = []
     for s, system in enumerate(family.systems):
         for t, target in enumerate(analysis.cube.targets):
@@ -36,7 +37,7 @@ def _family_grid(table: Table, analysis: Analysis, f: int, family: Family, expla
                     Cell(str(family.pairs[s, t])),
                     Cell(numbers.difference(family.difference[s, t])),
                     Cell(numbers.interval(family.low[s, t], family.high[s, t])),
-                    Cell(numbers.p_value(family.fisher[s, t])),
+                    *([Cell(numbers.p_value(family.fisher[s, t]))] if correlations else []),
                     Cell(numbers.p_value(family.t[s, t])),
                     Cell(numbers.p_value(family.flip[s, t])),
                     Cell(numbers.p_value(family.holm[s, t])),
@@ -45,17 +46,23 @@ def _family_grid(table: Table, analysis: Analysis, f: int, family: Family, expla
             )
     notes = [family.resolution]
     if explain:
+        system, baseline = ("baseline", "system") if family.worse else ("system", "baseline")
+        fisher = (
+            "Fisher z is the paper's test on the two means; it takes the systems as scored on different rows and knows "
+            "nothing of the spread over seeds. "
+        )
         notes.append(
-            "Difference: mean over seeds of system minus baseline with the same seed, and its 95 % bootstrap interval. "
-            "All p are one-tailed for the system being better. Fisher z is the paper's test on the two means; it takes "
-            "the systems as scored on different rows and knows nothing of the spread over seeds. The t test and the "
-            "sign-flip permutation test are paired by seed; Holm corrects the sign-flip p over the family "
+            f"Difference: mean over seeds of {system} minus {baseline} with the same seed, and its 95 % bootstrap "
+            f"interval. All p are one-tailed for the {system} being better. {fisher if correlations else ''}The t test and "
+            "the sign-flip permutation test are paired by seed; Holm corrects the sign-flip p over the family "
             "that the study declares, run or not."
         )
-    heads = ("System", "Target", "Seeds", "Difference", "95 % interval", "Fisher z p", "t p", "Sign-flip p", "Holm p")
+    tests = (*(["Fisher z p"] if correlations else []), "t p", "Sign-flip p", "Holm p")
+    heads = ("System", "Target", "Seeds", "Difference", "95 % interval", *tests)
+    versus = f"{family.baseline} as the better one" if family.worse else f"Against {family.baseline}"
     return Grid(
         name=f"{table.name}-{slug(analysis.cube.fractions[f])}-{family.partition}-{_letters(family.baseline)}",
-        caption=f"Against {family.baseline}, {family.partition}, {numbers.labels(analysis.cube.fractions[f])}",
+        caption=f"{versus}, {family.partition}, {numbers.labels(analysis.cube.fractions[f])}",
         columns=(*heads, f"Holm p < {LEVEL:g}"),
         labels=2,
         rows=tuple(rows),

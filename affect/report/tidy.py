@@ -40,8 +40,8 @@ def comparison_frame(analysis: Analysis) -> pd.DataFrame:
         {
             "label_fraction": analysis.cube.fractions[f],
             "partition": partition,
-            "baseline": baseline,
-            "system": system,
+            "baseline": system if family.worse else baseline,
+            "system": baseline if family.worse else system,
             "target": target,
             "seeds": family.pairs[s, t],
             "difference": family.difference[s, t],

@@ -19,3 +19,9 @@ def accuracy_columns(truth: ArrayLike, prediction: ArrayLike) -> Floats:
     if y.ndim != 2 or y.shape != f.shape:
         raise ValueError(f"accuracy_columns wants two matrices of one shape, not {y.shape} and {f.shape}")
     return (y == f).mean(axis=0) if len(y) else np.full(y.shape[1], np.nan)
+
+
+def frobenius_ratio(error: ArrayLike, whole: float) -> float:
+    """NMSE of imputed values as P2 defines it (Section 4.3.3): the Frobenius norm of their error over that of what they
+    stand in for; NaN where that is zero."""
+    return float(np.linalg.norm(np.asarray(error, np.float64)) / whole) if whole > 0 else float("nan")

@@ -12,9 +12,11 @@ import torch
 
 from affect.data.corpus import Corpus, TargetInfo, class_target
 from affect.data.task import Task
+from affect.data.twin import twin_facts
 from affect.data.writer import array_view
+from affect.engine.plan import task_facts
 from affect.errors import UserError
-from affect.study import TaskSpec
+from affect.study import ALL_VIEWS, TaskSpec
 from affect.systems.stack import Layout
 from affect.systems.training import Network, Trainer, Update, facts_of
 
@@ -164,3 +166,64 @@ def test_packs_give_each_replicate_its_own_missing_rows(corpus):
         assert torch.equal(together.present[k], alone.present[0])
         assert not alone.x[0][alone.present[0][:, 1] == 0, 4:].any()
         assert alone.x[0][:, :4].all()
+
+
+def test_facts_name_all_views_and_targets_where_none_is_asked_for(corpus, made):
+    facts = corpus.facts("as_published", view=ALL_VIEWS)
+    assert (facts.view, facts.widths, facts.targets, facts.classes) == ("eeg+eye", (4, 2), ("emotion", "valence"), 0)
+    alone = corpus.facts("as_published", ("emotion",))
+    assert (alone.view, alone.targets, alone.classes) == ("eeg", ("emotion",), 3)
+    twin = made("deap-twin-demo")
+    facts = twin_facts("deap-twin-demo", "as_published", view=ALL_VIEWS)
+    assert facts == twin.facts("as_published", view=ALL_VIEWS)
+    assert (facts.view, facts.targets, facts.classes) == ("eeg+peripheral", ("quadrant",), 4)
+
+
+def test_labelled_rows_lack_a_view_as_often_as_others(corpus):
+    for fraction, missing in ((0.1, 0.3), (0.1, 0.9), (0.5, 0.9)):
+        fit = open_task(corpus, fraction=fraction, missing=missing).fit_data(1)
+        lacks = ~fit.train.present[:, 1]
+        n = len(fit.labelled)
+        assert lacks[fit.labelled].sum() == round(n * missing)
+        assert lacks.sum() == round(n * missing) + round((400 - n) * missing)
+        complete = fit.y_labelled[~lacks[fit.labelled], 0]
+        assert set(complete) == {0, 1, 2}, "of each class a labelled row is complete as long as there is room"
+
+
+def test_incomplete_rows_may_be_discarded(corpus):
+    whole = open_task(corpus, fraction=0.1, missing=0.7)
+    task = open_task(corpus, fraction=0.1, missing=0.7, discard=True)
+    fit, all_rows = task.fit_data(2), whole.fit_data(2)
+    complete = np.flatnonzero(all_rows.train.present.all(1))
+    np.testing.assert_array_equal(fit.train.rows, all_rows.train.rows[complete])
+    known = np.intersect1d(all_rows.labelled, complete)
+    np.testing.assert_array_equal(fit.train.rows[fit.labelled], all_rows.train.rows[known])
+    np.testing.assert_array_equal(fit.y_labelled, whole._targets[all_rows.train.rows[known]])
+    assert (fit.train.present, fit.n_train, fit.pool) == (None, len(complete), None)
+    facts = corpus.facts("as_published", ("emotion",), "eeg+eye")
+    assert task_facts(facts, task.spec) == facts_of(fit)
+    assert (task_facts(facts, whole.spec).n_labelled, facts_of(fit).n_labelled) == (40, 12)
+    with pytest.raises(UserError, match=r"0\.9 of 12 labelled rows leaves 1 complete ones; .* needs at least 3"):
+        task_facts(facts, replace(task.spec, label_fraction=0.03, missing=0.9))
+    with pytest.raises(UserError, match="a task without any cannot discard"):
+        open_task(corpus, discard=True)
+
+
+def test_a_transductive_task_with_missing_views(corpus):
+    fit = open_task(corpus, fraction=0.1, missing=0.7, discard=True, transductive=True).fit_data(2)
+    assert len(fit.pool) == 12 + ROWS["test"]
+    np.testing.assert_array_equal(fit.pool[:12], fit.labelled)
+    assert set(fit.train.rows[fit.pool[12:]]) == set(range(430, 460))
+
+
+def test_incomplete_rows_are_those_that_lack_a_view(corpus):
+    task = open_task(corpus, missing=0.3)
+    fit, incomplete = task.fit_data(0), task.incomplete(0)
+    lacks = ~fit.train.present[:, 1]
+    np.testing.assert_array_equal(incomplete.rows, fit.train.rows[lacks])
+    assert not incomplete.numpy()[:, 4:].any()
+    truth = replace(incomplete, present=None).numpy()
+    np.testing.assert_array_equal(truth, replace(fit.train, present=None).numpy()[lacks])
+    assert open_task(corpus).incomplete(0) is None
+    assert open_task(corpus, missing=0.3, discard=True).incomplete(0) is None
+    assert task.norm_of_last_view == pytest.approx(np.linalg.norm(open_task(corpus).fit_data(0).train.numpy()[:, 4:]))

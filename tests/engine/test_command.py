@@ -88,6 +88,20 @@ def test_mistakes_end_in_one_sentence_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_study_may_leave_its_target_and_label_fractions_to_others(
+    corpus: Corpus, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = replace(make_study(ROWS), targets=())
+    study = replace(study, scales={"demo": replace(study.scales["demo"], label_fractions=(0.5, 0.1))})
+    with pytest.raises(SystemExit, match="2"):
+        main(study, ["--corpus", str(corpus.folder)])
+    sentence = "tiny: this study is about one target, and there are arousal, valence, dominance."
+    assert sentence in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(study, ["--help"])
+    assert "share of training labels kept; default: 0.5 0.1 (demo)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_weights_above_one_are_refused_by_the_real_study(tmp_path: Path) -> None:
     options = ["--systems", "MTL", "--set", "alpha=0.7", "beta=0.6", "--executor", "inline"]
     done = subprocess.run(

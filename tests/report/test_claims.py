@@ -56,7 +56,7 @@ def publish(folder: Path, monkeypatch: pytest.MonkeyPatch, targets: dict[str, fl
     gains = {"source": "P9", "baseline": baseline, "targets": targets}
     content = {"source": "P9", "reason": "", "cells": {}, "relative_gains": gains}
     (folder / "other.json").write_text(json.dumps(content))
-    monkeypatch.setattr("affect.report.claims.read_published", lambda name: read_published(name, folder))
+    monkeypatch.setattr("affect.report.findings.read_published", lambda name: read_published(name, folder))
     return replace(CLAIMS[3], published="other")
 
 

@@ -17,7 +17,7 @@ from affect.data.twin import physiology, speech
 from affect.data.twin.base import Scale, Twin
 from affect.data.writer import refuse_existing, write_corpus
 from affect.errors import UserError
-from affect.study import CorpusFacts
+from affect.study import ALL_VIEWS, CorpusFacts
 
 HELP = "synthetic twins, made by seed: numbers in the shape of corpora that only their licensees have"
 EXAMPLE = "affect prepare twin --scale demo --seed 0 --out corpora/podcast-twin-demo"
@@ -76,6 +76,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
 def twin_facts(name: str, protocol: str, targets: Sequence[str] = (), view: str | None = None) -> CorpusFacts:
     """What `ensure_twin(name, ...).facts(protocol, targets, view)` gives, without making the features."""
     twin, scale = NAMES[name]
+    targets = tuple(targets or twin.targets)
     checks.check_targets(targets, twin.targets, name)
     if protocol not in twin.protocols:
         raise UserError(f"{name}: protocol {protocol} is not offered; there is {', '.join(twin.protocols)}.")
@@ -83,7 +84,7 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = (), view: str 
     here = draft.samples[twin.protocols[protocol]].value_counts()
     rows = {partition: int(here.get(partition, 0)) for partition in PARTITIONS}
     found = leakage.of_table(draft.samples, twin.protocols[protocol], twin.groups)
-    view = view or next(iter(draft.views))
+    view = "+".join(draft.views) if view == ALL_VIEWS else view or next(iter(draft.views))
     checks.check_views(view.split("+"), draft.views, name)
     sources = [draft.views[each] for each in view.split("+")]
     widths = tuple(source.shape[1] for source in sources)
@@ -102,6 +103,7 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = (), view: str 
         features=" + ".join(source.features for source in sources),
         has_text=False,
         rows=rows,
+        targets=targets,
         findings=(*(sentence for _, sentence in found), *twin.notes),
         kinds=tuple(kind for kind, _ in found),
         pool=rows["train"] + rows["unlabelled"],

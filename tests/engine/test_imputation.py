@@ -1,0 +1,131 @@
+"""What fits put in the place of missing views, and what networks learned: from a fit to the frames of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import affect.systems
+from affect.data.corpus import Corpus, class_target
+from affect.data.task import Inputs
+from affect.data.writer import array_view, write_corpus
+from affect.engine.evidence import evidence
+from affect.engine.executors import Inline
+from affect.engine.provenance import Provenance
+from affect.engine.run import run
+from affect.engine.store import Store
+from affect.engine.work import ALL_ROWS, MISSING_ROWS, Workplace, open_task
+from affect.report import Evidence
+from affect.report.analysis import analyse
+from affect.study import Resolved, Row, Scale, Study
+from affect.systems.base import AtOnce, Fit, Fitting, Replicate
+from affect.systems.shards import ALONE, Shard
+from tests.engine.engine_fakes import Toy
+from tests.engine.helpers import Silent
+
+HALF = 0.5
+ROWS = (
+    Row("filler", label="Filler", factors={"missing": 0.3}, missing=0.3),
+    Row("filler", label="Dropper", factors={"missing": 0.3}, missing=0.3, discard=True),
+    Row("filler", label="Whole"),
+)
+
+
+@dataclass(frozen=True)
+class Filler(Toy):
+    """Says class 0, fills in half of the truth's negative, and has learned what its seed is."""
+
+    name: str = "filler"
+
+    def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
+        return AtOnce(replicates, self._fit)
+
+    def _fit(self, replicate: Replicate) -> Fit:
+        def impute(inputs: Inputs) -> np.ndarray:
+            truth, found = replace(inputs, present=None).numpy(), inputs.numpy()
+            return np.where(found == 0, -HALF * truth, found)
+
+        curve = [(epoch, "development", "emotion", 0.1 * epoch) for epoch in (1, 2, 3)]
+        learned = [(epoch, "weight view 1", replicate.seed + epoch) for epoch in (1, 2, 3)]
+        return Fit("complete", lambda inputs: np.zeros((len(inputs), 1)), {"emotion": 2}, curve, learned, impute)
+
+    def scored_targets(self, settings: object, targets: Sequence[str]) -> tuple[str, ...]:
+        return tuple(targets)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    g = np.random.default_rng(0)
+    partition = np.repeat(["train", "development", "test", "unlabelled"], [90, 30, 30, 50])
+    emotion = np.where(partition == "unlabelled", np.nan, np.arange(200) % 3)
+    return write_corpus(
+        tmp_path / "two",
+        name="two",
+        title="Two",
+        banner="Two views for tests",
+        synthetic=True,
+        source="made up",
+        licence="none",
+        samples=pd.DataFrame({"id": [f"w{i}" for i in range(200)], "partition": partition, "emotion": emotion}),
+        targets={"emotion": class_target("negative", "neutral", "positive")},
+        groups="unknown",
+        protocols={"as_published": "partition"},
+        views={
+            name: array_view(g.normal(size=(200, width)).astype(np.float32), name)
+            for name, width in {"eeg": 4, "eye": 2}.items()
+        },
+    )
+
+
+@pytest.fixture
+def resolved(corpus: Corpus) -> Resolved:
+    study = Study("imputing", "Imputing", "none", (), "accuracy", {"demo": Scale("two", ROWS, 2)}, marks=(), view="all")
+    facts = corpus.facts("as_published", view="all")
+    return Resolved(study.on(facts), "demo", facts, ROWS, (0.5,), 2, 1, "paper", "as_published", {}, "cpu")
+
+
+def test_errors_and_what_was_learned_reach_a_report(
+    corpus: Corpus, resolved: Resolved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affect.systems, "registry", lambda: {"filler": Filler()})
+    store = Store(str(tmp_path / "results"), "imputing")
+    place = Workplace("imputing", "two", str(corpus.folder), Provenance("", None, None, ""))
+    with store.locked():
+        run(resolved, store, Inline(), place, Silent())
+    frames = evidence(resolved, store)
+
+    errors = frames["errors"].set_index(["system", "rows", "seed"])["value"].sort_index()
+    assert set(frames["errors"]["system"]) == {"Filler, missing 0.3"}, "who has no incomplete rows has no errors"
+    np.testing.assert_allclose(errors["Filler, missing 0.3", MISSING_ROWS], 1 + HALF, rtol=1e-6)
+    spec = next(t.task for t in _trials(resolved, store) if t.task.missing and not t.task.discard)
+    task = open_task(str(corpus.folder), spec)
+    for seed in (0, 1):
+        data = task.fit_data(seed)
+        eye = replace(data.train, present=None).numpy()[:, 4:]
+        lacks = ~data.train.present[:, 1]
+        assert lacks.sum() == round(0.3 * 45) + round(0.3 * 95)
+        expected = (1 + HALF) * np.sqrt((eye[lacks] ** 2).sum() / (eye**2).sum())
+        assert errors["Filler, missing 0.3", ALL_ROWS, seed] == pytest.approx(expected)
+
+    learned = frames["learned"]
+    assert set(learned["kept"]) == {2}
+    one = learned[(learned["system"] == "Whole") & (learned["seed"] == 1)]
+    assert one[["epoch", "name", "value"]].to_numpy().tolist() == [[e, "weight view 1", 1.0 + e] for e in (1, 2, 3)]
+    assert set(frames["values"]["target"]) == {"emotion"}, "an error is no score"
+    assert set(frames["curves"]["target"]) == {"emotion"}
+
+    cube = analyse(Evidence(resolved, **frames)).cube
+    place_of = cube.systems.index("Filler, missing 0.3")
+    np.testing.assert_allclose(cube.errors[MISSING_ROWS][0, place_of], 1 + HALF, rtol=1e-6)
+    assert np.isnan(cube.errors[MISSING_ROWS][0, cube.systems.index("Whole")]).all()
+
+
+def _trials(resolved: Resolved, store: Store) -> list:
+    from affect.engine.plan import plan
+
+    return list(plan(resolved, store.rows()).trials)
