@@ -47,12 +47,13 @@ def by_low_rank(system: str, replicates: Sequence[Replicate], device: str) -> li
             return lambda inputs: inputs.numpy()
         x = train.numpy(rows[k]).astype(np.float64)
         found, shrinkage = soft_impute.fit_views(x, train.present[rows[k]], train.widths, stream(seed, "hidden_views"))
+        basis = found.basis
 
         def impute(inputs: Inputs) -> np.ndarray:
             x = inputs.numpy()
             if inputs.present is None:
                 return x
-            whole = soft_impute.completed(x.astype(np.float64), inputs.present, inputs.widths, found, shrinkage)
+            whole = soft_impute.completed(x.astype(np.float64), inputs.present, inputs.widths, basis, shrinkage)
             return whole.astype(np.float32)
 
         return impute

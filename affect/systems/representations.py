@@ -38,10 +38,10 @@ from affect.systems.vae import SHARED, layers
 _OPTIMISER = {name: SHARED[name] for name in ("learning_rate", "epochs", "batch_size")}
 _SHAPE = {name: SHARED[name] for name in ("latent", "hidden", "units")}
 _RIDGE = {"ridge": Hyperparameter(1e-4, low=1e-8, structural=True, help="r, on the diagonal of the codes' covariances")}
-_LARGER = {"batch_size": Hyperparameter(200, low=8, structural=True, help="rows of a batch, at least 2 × latent")}
+_BATCH = {"batch_size": Hyperparameter(100, low=8, structural=True, help="rows of a batch, at least 2 × latent")}
 
 MAE_SETTINGS = _OPTIMISER | _SHAPE
-DCCA_SETTINGS = _OPTIMISER | _SHAPE | _LARGER | _RIDGE
+DCCA_SETTINGS = _OPTIMISER | _SHAPE | _BATCH | _RIDGE
 DCCAE_SETTINGS = DCCA_SETTINGS | {
     "reconstruction": Hyperparameter(0.01, low=0.0, help="λ, weight of the squared errors beside Σρ")
 }

@@ -52,6 +52,11 @@ class LowRank:
         return (self.u * self.d) @ self.v.T
 
     @property
+    def basis(self) -> Floats:
+        """B [D, rank] of M = A Bᵀ."""
+        return (self.v * np.sqrt(self.d))[:, self.d > 0]
+
+    @property
     def rank(self) -> int:
         return int(np.count_nonzero(self.d))
 
@@ -140,10 +145,9 @@ def fit_views(x: Floats, present: Mask, widths: Sequence[int], g: np.random.Gene
     return found, path[best][0]
 
 
-def completed(x: Floats, present: Mask, widths: Sequence[int], found: LowRank, shrinkage: float) -> Floats:
+def completed(x: Floats, present: Mask, widths: Sequence[int], b: Floats, shrinkage: float) -> Floats:
     """x [m, D] with the views that a row lacks replaced, whether the row was fitted on or not: its row of A is the ridge
-    regression of what is observed of it on B, as in the algorithm's half-steps, which at the minimum gives M again."""
-    b = (found.v * np.sqrt(found.d))[:, found.d > 0]
+    regression of what is observed of it on B [D, r], as in the algorithm's half-steps, which at the minimum gives M again."""
     result = x.copy()
     patterns, which = np.unique(present, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):

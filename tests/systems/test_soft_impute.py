@@ -105,7 +105,7 @@ def test_missing_views_are_found_from_the_others():
     truth, present = two_views()
     x = np.where(np.repeat(present, (8, 4), 1), truth, 0)
     found, shrinkage = fit_views(x, present, (8, 4), np.random.default_rng(0))
-    result = completed(x, present, (8, 4), found, shrinkage)
+    result = completed(x, present, (8, 4), found.basis, shrinkage)
     observed = np.repeat(present, (8, 4), 1)
     np.testing.assert_array_equal(result[observed], x[observed])
     error, floor = (np.mean(np.square(guess - truth)[~observed]) for guess in (result, np.zeros_like(x)))
@@ -133,11 +133,11 @@ def test_rows_that_were_fitted_on_are_completed_as_the_minimum_has_them():
     observed = np.repeat(present, (8, 4), 1)
     found = soft_impute(x, observed, 5.0, 12, **EXACT)
     assert 0 < found.rank < 12
-    whole = completed(x, present, (8, 4), found, 5.0)
+    whole = completed(x, present, (8, 4), found.basis, 5.0)
     np.testing.assert_allclose(whole, filled(x, observed, found), atol=1e-6)
-    np.testing.assert_array_equal(completed(x[:3], present[:3], (8, 4), found, 5.0), whole[:3])
+    np.testing.assert_array_equal(completed(x[:3], present[:3], (8, 4), found.basis, 5.0), whole[:3])
     zero = soft_impute(x, ~observed & observed, 1.0, 3)
-    assert not completed(x, present, (8, 4), zero, 1.0)[~observed].any()
+    assert not completed(x, present, (8, 4), zero.basis, 1.0)[~observed].any()
 
 
 def test_what_cannot_be_imputed_is_said():
