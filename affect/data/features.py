@@ -16,7 +16,7 @@ from affect.data.audio import LICENCE, SETS, STEPS
 from affect.data.checks import shown
 from affect.data.extraction import FEATURES, FeatureFolder, extract_folder, find_wavs, open_features, serial
 from affect.data.precomputed import open_precomputed
-from affect.data.sources import Source
+from affect.data.sources import Source, refuse_other_columns
 from affect.data.writer import CHUNK_BYTES, ViewSource
 from affect.errors import UserError
 
@@ -117,7 +117,8 @@ def attach(samples: pd.DataFrame, args: argparse.Namespace, wavs: Callable[[], M
             partial(_blocks, parts, owner, ids),
             parts[0].features,
             file=", ".join(str(source.path) for source in parts),
-            columns=parts[0].columns,
+            # Columns of frames are numbered: names stand for single columns of a row.
+            columns=parts[0].columns if steps is None else (),
             lengths="" if steps is None else f"{view}_steps",
         )
     return Attached(kept, found, tuple(said))
@@ -145,8 +146,10 @@ def _given(args: argparse.Namespace) -> tuple[Views, tuple[str, ...]]:
             notes += source.notes
             views.setdefault(view, []).append(source)
     for view, parts in views.items():
+        named = next((source for source in parts if source.columns), parts[0])
         for source in parts[1:]:
             _refuse_mixture(view, parts[0], source)
+            refuse_other_columns(source.path, source.columns, named.path, named.columns)
         if len(parts) < len(args.features):
             lacking = next(path for path in args.features if path not in {source.path for source in parts})
             raise UserError(f"{lacking}: has no features for view {view}, as {parts[0].path} has.")

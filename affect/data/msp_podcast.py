@@ -15,7 +15,7 @@ import pandas as pd
 
 from affect.data import checks, features
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, PARTITIONS, PROTOCOLS, UNKNOWN, Corpus, Count, TargetInfo
-from affect.data.msp_podcast_release import HIGH, LOW, PREFIX, Release, read_release
+from affect.data.msp_podcast_release import HIGH, ID, LOW, PREFIX, Release, read_release
 from affect.data.speech import ATTRIBUTES, find_folder, votes_note, wavs_by_name, without_leaks
 from affect.data.writer import refuse_existing, write_corpus
 from affect.errors import UserError
@@ -109,15 +109,15 @@ def _plain(name: str) -> str:
 def sample_table(release: Release, partitions: Mapping[str, str], known: Sequence[str]) -> pd.DataFrame:
     """The samples: scored clips in the order of the labels, then the unlabelled ones by name.
 
-    Unlabelled is what is `known` and neither labelled nor in a partition, and what a partition file calls so; the latter
-    keep no label.
+    Unlabelled is what is `known`, named like a clip of this corpus, and neither labelled nor in a partition, and what a
+    partition file calls so; the latter keep no label.
     """
     values = release.values
     scored = [clip for clip in values if partitions.get(clip, "unlabelled") != "unlabelled"]
     left_out = (values.keys() | release.partitions.keys()) - {
         c for c, name in partitions.items() if name == "unlabelled"
     }
-    unlabelled = sorted(set(known) - left_out)
+    unlabelled = sorted(clip for clip in set(known) - left_out if ID.fullmatch(clip))
     ids = scored + unlabelled
     rows = [values[clip] for clip in scored] + [(np.nan,) * len(ATTRIBUTES)] * len(unlabelled)
     speakers = pd.Series([release.speakers.get(clip) for clip in ids], dtype=object)

@@ -25,7 +25,8 @@ LOW, HIGH = 1.0, 7.0
 PREFIX = "MSP-PODCAST"
 CSV, TEXT = ("labels_consensus.csv", "labels_concensus.csv"), "Labels.txt"
 COLUMNS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
-_CLIP = re.compile(rf"(?P<id>{PREFIX}_\w+)\.(?i:wav)", re.ASCII)
+ID = re.compile(rf"{PREFIX}_\w+", re.ASCII)
+_CLIP = re.compile(rf"(?P<id>{ID.pattern})\.(?i:wav)", re.ASCII)
 _ANONYMOUS = ("", "unknown")
 
 
@@ -56,7 +57,7 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
         return next((file for folder in folders if (file := find_file(folder, *names))), None)
 
     if file := find(*CSV):
-        values, released, speakers = _read_csv(file)
+        values, released, speakers = _read_csv(file, parted=partitions is None)
         partitions_file = file
         detailed = find("labels_detailed.csv")
         votes = _read_votes(detailed) if detailed else {}
@@ -76,10 +77,11 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
     return Release(file, values, votes, partitions_file, released, known)
 
 
-def _read_csv(file: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, str], dict[str, str]]:
-    """Clip → labels, clip → partition, clip → speaker."""
+def _read_csv(file: Path, parted: bool) -> tuple[dict[str, tuple[float, ...]], dict[str, str], dict[str, str]]:
+    """Clip → labels, clip → partition (none unless `parted`), clip → speaker."""
     table = open_table(file)
-    cells = table.strings([table.need(column) for column in ("FileName", "Split_Set", "SpkrID")])
+    wanted = ("FileName", "SpkrID", *(("Split_Set",) if parted else ()))
+    cells = table.strings([table.need(column) for column in wanted])
     ids = [_clip(name, f"{file}: column FileName, row {row}") for row, name in enumerate(cells["FileName"], start=1)]
     checks.check_ids(ids, str(file), "FileName")
     values = []
@@ -88,7 +90,8 @@ def _read_csv(file: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, str],
         checks.check_target(numbers, ids, TargetInfo(LOW, HIGH), str(file), COLUMNS[target])
         values.append(numbers.tolist())
     labels = dict(zip(ids, zip(*values, strict=True), strict=True))
-    return labels, dict(zip(ids, cells["Split_Set"], strict=True)), dict(zip(ids, cells["SpkrID"], strict=True))
+    partitions = dict(zip(ids, cells["Split_Set"], strict=True)) if parted else {}
+    return labels, partitions, dict(zip(ids, cells["SpkrID"], strict=True))
 
 
 def _read_votes(file: Path) -> dict[str, list[Vote]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -14,12 +15,14 @@ from affect.data import checks
 from affect.data.audio import STEPS
 from affect.data.foreign import read_mat, read_npz
 from affect.data.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv
-from affect.data.sources import Gather, Source, at_hand, padded
+from affect.data.sources import Gather, Source, at_hand, padded, refuse_other_columns
 from affect.data.tabular import open_table, read_array
 from affect.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".arff", ".mat")
 """Of files per clip."""
+TEXTS = (".csv", ".tsv", ".arff")
+"""Of those, the ones whose columns may have names."""
 RECORDINGS = (".wav", ".flac", ".mp3", ".mp4", ".avi")
 """Suffixes that an id in a table may carry."""
 VECTORS, FRAMES = "hld", "lld"
@@ -52,53 +55,79 @@ def _open_clips(folder: Path, feature_set: str) -> Source:
         files[file.stem] = file
     if not files:
         raise UserError(f"{folder}: holds no file of features ({', '.join(SUFFIXES)}).")
-    first, *_ = files.values()
-    example = read_clip(first)
-    width = example.shape[-1]
+    example = _example(files.values())
+    width = example.values.shape[-1]
 
     def vectors(ids: Sequence[str]) -> np.ndarray:
-        return np.stack([_vector(files[clip], width, first) for clip in ids])
+        return np.stack([_vector(files[clip], example) for clip in ids])
 
     def frames(ids: Sequence[str]) -> np.ndarray:
-        return np.stack([padded(_frames(files[clip], width, first), STEPS) for clip in ids])
+        return np.stack([padded(_frames(files[clip], example), STEPS) for clip in ids])
 
-    if example.ndim == 1:
-        return Source(folder, feature_set, (width,), files.keys(), at_hand(vectors))
-    steps = {clip: len(_frames(file, width, first)) for clip, file in files.items()}
-    return Source(folder, feature_set, (STEPS, width), files.keys(), at_hand(frames), steps)
+    if example.values.ndim == 1:
+        return Source(folder, feature_set, (width,), files.keys(), at_hand(vectors), columns=example.columns)
+    steps = {clip: len(_frames(file, example)) for clip, file in files.items()}
+    return Source(folder, feature_set, (STEPS, width), files.keys(), at_hand(frames), steps, example.columns)
 
 
-def read_clip(file: Path) -> np.ndarray:
-    """The numbers of one clip: a vector [D] (also where the file holds one row), or frames [T, D]."""
+@dataclass(frozen=True)
+class _Clip:
+    """What a file of one clip holds."""
+
+    file: Path
+    values: np.ndarray
+    """A vector [D] (also where the file holds one row), or frames [T, D]."""
+    columns: tuple[str, ...] = ()
+    """Their names [D], where the file has any."""
+
+
+def _example(files: Collection[Path]) -> _Clip:
+    """The clip that all others must be like: the first one whose columns have names, or the first one."""
+    texts = (file for file in files if file.suffix.lower() in TEXTS)
+    named = next((file for file in texts if _rows(file).named), None)
+    return _read_clip(named or next(iter(files)))
+
+
+def _rows(file: Path) -> Rows:
+    return open_arff(file) if file.suffix.lower() == ".arff" else open_csv(file)
+
+
+def _read_clip(file: Path) -> _Clip:
     suffix = file.suffix.lower()
+    columns: tuple[str, ...] = ()
     if suffix == ".npy":
         values = read_array(file)
     elif suffix in (".npz", ".mat"):
         values = _only(read_npz(file) if suffix == ".npz" else read_mat(file), file)
     else:
-        rows = open_arff(file) if suffix == ".arff" else open_csv(file)
+        rows = _rows(file)
         found = list(rows.numbers())
         values = np.stack(found) if found else np.empty((0, 0))
+        columns = rows.columns if rows.named else ()
     if values.ndim not in (1, 2) or not values.size:
         raise UserError(f"{file}: holds an array {list(values.shape)}; [columns] or [frames, columns] is due.")
-    return values[0] if values.ndim == 2 and len(values) == 1 else values
+    return _Clip(file, values[0] if values.ndim == 2 and len(values) == 1 else values, columns)
 
 
-def _vector(file: Path, width: int, first: Path) -> np.ndarray:
-    values = read_clip(file)
+def _vector(file: Path, example: _Clip) -> np.ndarray:
+    values = _alike(file, example)
     if values.ndim != 1:
-        raise UserError(f"{file}: holds {len(values)} rows, but {first.name} holds one.")
-    return _of_width(values, width, file, first)
-
-
-def _frames(file: Path, width: int, first: Path) -> np.ndarray:
-    return _of_width(np.atleast_2d(read_clip(file)), width, file, first)
-
-
-def _of_width(values: np.ndarray, width: int, file: Path, first: Path) -> np.ndarray:
-    if values.shape[-1] != width:
-        raise UserError(f"{file}: has {values.shape[-1]} columns, but {first.name} has {width}.")
+        raise UserError(f"{file}: holds {len(values)} rows, but {example.file.name} holds one.")
     return values
+
+
+def _frames(file: Path, example: _Clip) -> np.ndarray:
+    return np.atleast_2d(_alike(file, example))
+
+
+def _alike(file: Path, example: _Clip) -> np.ndarray:
+    """The numbers of a clip, whose columns are those of `example`."""
+    clip = _read_clip(file)
+    width = example.values.shape[-1]
+    if clip.values.shape[-1] != width:
+        raise UserError(f"{file}: has {clip.values.shape[-1]} columns, but {example.file.name} has {width}.")
+    refuse_other_columns(file, clip.columns, example.file, example.columns)
+    return clip.values
 
 
 def _only(arrays: Mapping[str, np.ndarray], file: Path) -> np.ndarray:

@@ -39,6 +39,11 @@ class Rows:
     quote: str = "'"
 
     @property
+    def named(self) -> bool:
+        """Whether the file names its columns; where it does not, they are called by their numbers."""
+        return self.skip > 0
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self.names[i] for i in self.features)
 

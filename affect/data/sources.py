@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from affect.data.checks import shown
+from affect.errors import UserError
+
 Gather = Callable[[Sequence[str]], np.ndarray]
 """Ids [n] → their rows [n, ...], zeros after the valid steps of frames."""
 
@@ -27,13 +30,24 @@ class Source:
     steps: Mapping[str, int] | None = None
     """Frames by id, before they were cut to STEPS; None where a clip is one vector."""
     columns: tuple[str, ...] = ()
-    """Names of the columns of a vector, for errors."""
+    """Names [D] of the columns, where they have any."""
     notes: tuple[str, ...] = ()
 
 
 def at_hand(gather: Gather) -> Callable[[], AbstractContextManager[Gather]]:
     """For `Source.opened`, where rows can be fetched in any order as they lie."""
     return lambda: nullcontext(gather)
+
+
+def refuse_other_columns(file: Path, columns: tuple[str, ...], other: Path, due: tuple[str, ...]) -> None:
+    """Refuse `columns` [D] of `file` that are not those `due` [D] of `other` in the same order; () has no names."""
+    if columns and due:
+        for number, (name, wanted) in enumerate(zip(columns, due, strict=True), start=1):
+            if name != wanted:
+                raise UserError(
+                    f"{file}: feature {number} is called {shown(name)}, in {other} {shown(wanted)}; every part must have "
+                    "the same columns in the same order."
+                )
 
 
 def padded(frames: np.ndarray, steps: int) -> np.ndarray:

@@ -184,6 +184,41 @@ def test_parts_of_one_set(tmp_path):
         attached(tmp_path, "--features", *both, *SET)
 
 
+def test_parts_whose_columns_are_permuted(tmp_path):
+    for name, rows, columns in ("one", [0, 2], ["f0", "f1", "f2"]), ("two", [3, 1], ["f0", "f2", "f1"]):
+        frame_of(VECTORS).iloc[rows][["id", *columns]].to_csv(tmp_path / f"{name}.csv", index=False)
+    np.save(tmp_path / "x.npy", VECTORS[:1])
+    (tmp_path / "x.ids.txt").write_text("unnamed\n")
+    for parts in (["one.csv", "two.csv"], ["x.npy", "one.csv", "two.csv"]):
+        with pytest.raises(
+            UserError, match=r"two\.csv: feature 2 is called f2, in .*one\.csv f1; every part must have"
+        ):
+            attached(tmp_path, "--features", *(tmp_path / part for part in parts), *SET)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "arff"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_clips_whose_columns_are_permuted(tmp_path, suffix, framed):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    np.save(folder / "a.npy", FRAMES["a"] if framed else VECTORS[0])
+    for name, order in ("b", "012"), ("d", "120"):
+        rows = FRAMES[name] if framed else VECTORS[:1]
+        if suffix == "csv":
+            smile_csv(folder / f"{name}.csv", name, rows)
+        else:
+            (folder / f"{name}.arff").write_text(arff({name: list(rows)}))
+        file = folder / f"{name}.{suffix}"
+        text = file.read_text()
+        for i, j in enumerate(order):
+            text = text.replace(f"f{i}[0]", f"g{j}") if suffix == "arff" else text.replace(f"f{i}", f"g{j}")
+        file.write_text(text)
+    with pytest.raises(
+        UserError, match=rf"d\.{suffix}: feature 1 is called (pcm_)?g1, in .*b\.{suffix} (pcm_)?g0; every"
+    ):
+        list(attached(tmp_path, "--features", folder, *SET).views["hld"].blocks())
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A features folder of two clips and a silent one."""

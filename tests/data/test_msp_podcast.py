@@ -206,6 +206,27 @@ def test_partitions_of_ones_own(prepare, tmp_path):
     assert "1 clips that mine.txt names are left out: they have no labels." in corpus.manifest.notes
 
 
+def test_partitions_of_ones_own_need_none_of_the_release(prepare, tmp_path):
+    (tmp_path / "mine.txt").write_text(PARTITIONS)
+    bare = "".join(line.rpartition(",")[0] + "\n" for line in CSV.splitlines())
+    assert "Split_Set" not in bare
+    corpus = prepare({"Labels/labels_consensus.csv": bare}, "--partitions", str(tmp_path / "mine.txt"))
+    assert corpus.samples["id"].tolist() == [*SCORED, *SEGMENTS]
+    with pytest.raises(UserError, match="column Split_Set is missing"):
+        prepare({"Labels/labels_consensus.csv": bare}, "--overwrite")
+
+
+def test_clips_of_another_corpus_are_not_unlabelled_ones(prepare, place, tmp_path):
+    shutil.copytree(place / "compare", tmp_path / "mixed")
+    for other in ("Ses01F_impro01_F000", "MSP-IMPROV-S01A-F01-P-FM01", "MSP-PODCAST_0001.0002"):
+        np.save(tmp_path / "mixed" / f"{other}.npy", np.ones(2, np.float32))
+    root = write_tree(tmp_path / "root", CSV_FILES)
+    corpus = run(msp_podcast, root, tmp_path / "mixed", tmp_path / "out")
+    assert corpus.samples["id"].tolist() == [*SCORED, *SEGMENTS]
+    strangers = "clips with features are not in the corpus, such as MSP-IMPROV-S01A-F01-P-FM01."
+    assert any(note.endswith(strangers) for note in corpus.manifest.notes)
+
+
 def test_votes_are_compared_with_the_consensus(prepare):
     wrong = CSV.replace("MSP-PODCAST_0000_0000.wav,N,2.2", "MSP-PODCAST_0000_0000.wav,N,2.4")
     expected = (
