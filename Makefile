@@ -10,9 +10,9 @@ STUDY := studies/ladder_ablation.py
 demo: install  ## The first table of the first paper, on synthetic data, in minutes
 	$(RUN) $(STUDY)
 
-# More processes than cores: tests of Ray mostly wait for it to start.
+# Tests of Ray mostly wait for it to start, so two at a time.
 test: install check  ## Linters, types, import contract, tests
-	$(RUN) -m pytest --numprocesses 3 --dist loadfile
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
