@@ -216,6 +216,36 @@ def test_a_column_that_is_the_label_plus_noise(make, target, noise):
     assert f"% of {target} on the training rows; the best of the other columns" in sentence(corpus, "label_encoded")
 
 
+@pytest.mark.parametrize("sharp", [True, False])
+def test_columns_that_each_tell_one_class(make, sharp):
+    """One column per class, as of a classifier that saw the labels: 0 or 1, or how sure it was."""
+    x, samples = rows(), table()
+    draw = np.random.default_rng(2)
+    classes = draw.integers(0, 7, len(samples))
+    samples["emotion"] = np.where(samples["partition"] == "unlabelled", np.nan, classes)
+    told = classes[:, None] == np.arange(7)
+    x[:, 9:16] = told if sharp else np.where(told, draw.uniform(0.5, 1, (len(x), 7)), draw.uniform(0, 0.5, (len(x), 7)))
+    corpus = make(x, samples, targets={"emotion": class_target(*"abcdefg")})
+    assert kinds(corpus) == ["label_encoded"] * 7
+    x[:, 12] = rows()[:, 12]  # As where the last class is what remains.
+    corpus = make(x, samples, targets={"emotion": class_target(*"abcdefg")}, overwrite=True)
+    assert kinds(corpus) == ["label_encoded"] * 6
+    x[:, 10:16] = rows()[:, 10:16]  # One class that is easy to tell is no leak.
+    corpus = make(x, samples, targets={"emotion": class_target(*"abcdefg")}, overwrite=True)
+    assert kinds(corpus) == []
+
+
+def test_a_column_in_which_the_label_goes_up_and_down(make):
+    x, samples = rows(), table()
+    labels = samples["arousal"].fillna(3).to_numpy()
+    x[:, 9] = np.abs(labels - 3) + 0.02 * (labels > 3) + 10 * np.floor(labels)
+    assert kinds(make(x, samples)) == ["label_encoded"]
+    x[:, 9] = np.round(5 * labels) * 7919 % 1009
+    corpus = make(x, samples, overwrite=True)
+    assert kinds(corpus) == ["label_encoded"]
+    assert sentence(corpus, "label_encoded").startswith("column 9 of view hld by itself explains ")
+
+
 def test_columns_are_called_by_their_names(make):
     x = rows()
     x[:, 9] = table()["valence"].fillna(3)
