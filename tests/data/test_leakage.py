@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affect.data import copies, leakage
-from affect.data.copies import CLIP, FEWEST_COLUMNS, FLOOR, NEAR, sketch
+from affect.data.copies import CLIP, FEWEST_COLUMNS, FLOOR, NEAR, NEIGHBOURS, sketch
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, Finding, TargetInfo, class_target
 from affect.data.manifest import STOPPING
 from affect.data.qcc import prepare_qcc
@@ -200,6 +200,29 @@ def test_the_true_copy_among_many_that_are_almost_one(tmp_path):
     of, among = np.arange(12), np.arange(12, len(x))
     _, near = copies.copies([found], np.zeros(len(x), np.int64), of, among)
     assert near.tolist() == (12 + 30 * of + 17).tolist()
+
+
+def test_neighbours_are_asked_for_in_bounded_numbers(make, monkeypatch):
+    from scipy import spatial
+
+    asked = []
+
+    class Tree(spatial.cKDTree):
+        def query(self, points: np.ndarray, neighbours: np.ndarray, **how: Any) -> Any:
+            asked.append((len(points), len(neighbours)))
+            return super().query(points, neighbours, **how)
+
+    x = rows()
+    for first in PLACE.values():
+        x[first : first + 30] = x[0] + np.random.default_rng(first).uniform(-1e-4, 1e-4, (30, WIDTH)) * x[0]
+    corpus = make(x)
+    monkeypatch.setattr(spatial, "cKDTree", Tree)
+    monkeypatch.setattr(copies, "ENTRIES", 100)
+    again = make(x, overwrite=True)
+    assert "rows_nearly_recur" in kinds(corpus)
+    assert again.manifest.findings == corpus.manifest.findings
+    assert len(asked) > 2
+    assert max(points * neighbours for points, neighbours in asked) <= 100 + NEIGHBOURS
 
 
 @pytest.mark.parametrize(("target", "noise"), [("arousal", 0.0), ("arousal", 0.3), ("emotion", 0.0), ("emotion", 0.25)])
