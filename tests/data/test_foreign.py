@@ -347,11 +347,16 @@ def test_mat_7_3(tmp_path, monkeypatch):
         raw[:512] = (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM").ljust(512, b"\0")
         file.write_bytes(raw)
 
-    write(lambda f: (f.create_dataset("x", data=np.arange(6.0).reshape(2, 3)), f.create_group("#refs#")))
+    def good(f):
+        f.create_dataset("x", data=np.arange(6.0).reshape(2, 3))
+        f.create_group("#refs#")
+        f.create_dataset("note", data=np.array([[104], [109]], np.uint16)).attrs["MATLAB_class"] = np.bytes_("char")
+
+    write(good)
     found = read_mat(file)
     np.testing.assert_array_equal(found["x"], np.arange(6.0).reshape(2, 3).T)
     assert list(found) == ["x"]
-    with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is x"):
+    with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is note, x"):
         read_mat(file, ["y"])
     with h5py.File(other, "w") as opened:
         opened["x"] = [1.0]
