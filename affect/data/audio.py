@@ -28,6 +28,9 @@ SLOWEST, FASTEST = 8_000, 192_000
 """Sampling rates in Hz outside of which a file is taken for damaged."""
 LONGEST = 3600
 """Seconds; a longer file is no clip, and would take gigabytes."""
+MOST_BYTES = 512 << 20
+"""Of all channels once decoded: a small compressed file may hold hours of silence in many channels."""
+BLOCK_FRAMES = 1 << 16
 
 
 class Unusable(Exception):
@@ -66,7 +69,10 @@ def read_wave(file: Path) -> tuple[np.ndarray, int]:
                 raise Unusable(f"a sampling rate of {rate} Hz")
             if seconds > LONGEST:
                 raise Unusable(f"{seconds / 3600:.1f} h long")
-            signal = opened.read(dtype="float32", always_2d=True).mean(axis=1)
+            if (size := 4 * opened.frames * opened.channels) > MOST_BYTES:
+                raise Unusable(f"{size >> 20:,} MB in {opened.channels} channels once decoded")
+            blocks = opened.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            signal = np.concatenate([np.empty(0, np.float32), *(block.mean(axis=1) for block in blocks)])
     except (OSError, RuntimeError, ValueError, MemoryError) as error:  # libsndfile's own are RuntimeErrors.
         raise Unusable(f"cannot be read: {_reason(error, file)}") from None
     if not len(signal):
@@ -83,7 +89,12 @@ def extract(file: Path, sets: Sequence[str]) -> dict[str, Extracted]:
     signal, rate = read_wave(file)
     found = {}
     for name in sets:
-        features = SETS[name].extract(signal, rate)
+        try:
+            features = SETS[name].extract(signal, rate)
+        except UserError:
+            raise
+        except Exception as error:  # Whatever a library stumbles over in one odd recording.
+            raise Unusable(f"{name} cannot be computed: {_reason(error, file)}") from None
         if not features.values.size:
             raise Unusable(f"{1000 * len(signal) / rate:.0f} ms long, too short for {name}")
         wrong = np.argwhere(~np.isfinite(features.values))

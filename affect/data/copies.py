@@ -35,6 +35,8 @@ DIRECTIONS = 16
 REACH = 2.5
 """Points of near rows are farther apart than REACH times the rows are with probability P(χ²(16) > 100) < 1e-13."""
 NEIGHBOURS = 8
+ENTRIES = 1 << 22
+"""Neighbours that are asked for at once, of all rows together."""
 BLOCK_BYTES = 8 << 20
 QUARTILES_TO_SD = 1.349
 """Quartiles of a normal distribution are so many standard deviations apart."""
@@ -142,14 +144,17 @@ def _nearest(sketches: Sequence[Sketch], same: np.ndarray, of: np.ndarray, among
     pending = np.arange(len(of))
     most = NEIGHBOURS
     while len(pending):
-        _, index = tree.query(points[of[pending]], np.arange(1, most + 1), distance_upper_bound=reach)
-        for column in index.T:
-            asked = np.flatnonzero((column < len(among)) & (found[pending] < 0))
-            candidates = among[column[asked]]
-            true = _near(sketches, of[pending[asked]], candidates)
-            found[pending[asked[true]]] = candidates[true]
-        # Where every neighbour asked for was in reach, more may be.
-        pending = pending[(index[:, -1] < len(among)) & (found[pending] < 0)]
+        left = []
+        for some in np.array_split(pending, min(len(pending), -(-len(pending) * most // ENTRIES))):
+            _, index = tree.query(points[of[some]], np.arange(1, most + 1), distance_upper_bound=reach)
+            for column in index.T:
+                asked = np.flatnonzero((column < len(among)) & (found[some] < 0))
+                candidates = among[column[asked]]
+                true = _near(sketches, of[some[asked]], candidates)
+                found[some[asked[true]]] = candidates[true]
+            # Where every neighbour asked for was in reach, more may be.
+            left.append(some[(index[:, -1] < len(among)) & (found[some] < 0)])
+        pending = np.concatenate(left)
         most *= 4
     return found
 

@@ -75,13 +75,13 @@ def read_npz(file: Path, names: Sequence[str] | None = None) -> dict[str, np.nda
 
 
 def read_mat(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Numeric arrays of a MATLAB file by name (all by default); version 7.3 needs h5py."""
+    """Numeric arrays of a MATLAB file by name (by default all that are numeric); version 7.3 needs h5py."""
     with _readable(file, "MATLAB file"), file.open("rb") as stream:
         if stream.read(mat5.HEADER)[124:] == b"\x00\x02IM":  # Version 7.3, which is HDF5.
             return _read_hdf5(file, names)
         known = mat5.variables(stream)
         _need(names, known, file)
-        wanted = list(known) if names is None else names
+        wanted = [name for name in known if known[name].numeric] if names is None else names
         for name in wanted:
             if not known[name].numeric:
                 raise UserError(f"{file}: array {name} holds {known[name].kind}, not numbers.")
@@ -100,11 +100,16 @@ def _read_hdf5(file: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]
         arrays = {name: opened[name] for name in own if isinstance(opened[name], h5py.Dataset)}
         arrays = {name: item for name, item in arrays.items() if item.external is None and not item.is_virtual}
         _need(names, arrays, file)
-        wanted = list(arrays) if names is None else names
+        wanted = [name for name in arrays if _is_numeric(arrays[name])] if names is None else names
         _refuse_bomb(sum(arrays[name].nbytes for name in wanted), file.stat().st_size, file)
         _check_kinds({name: arrays[name] for name in wanted}, "fiub", file)
         # MATLAB stores columns first, so HDF5 sees every array transposed.
         return {name: arrays[name][()].T for name in wanted}
+
+
+def _is_numeric(item: Any) -> bool:
+    """Whether a data set of a MATLAB file holds numbers; text is stored as numbers and marked."""
+    return item.dtype.kind in "fiub" and item.attrs.get("MATLAB_class") != b"char"
 
 
 @contextlib.contextmanager

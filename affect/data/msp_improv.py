@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from affect.data import features
-from affect.data.corpus import PROTOCOLS, Corpus, TargetInfo
+from affect.data.corpus import PROTOCOLS, Corpus, Count, TargetInfo
 from affect.data.speech import (
     ATTRIBUTES,
     Evaluation,
@@ -40,6 +40,7 @@ DETAIL = (
     "clips decide whether it is turned round (6 - A), and a note says what was done."
 )
 SESSIONS = 6
+PUBLISHED_SPEAKERS = 12
 LOW, HIGH = 1.0, 5.0
 DIRECTIONS = ("auto", "stored", "flipped")
 LABELS = ("Evalution.txt", "Evaluation.txt")
@@ -108,7 +109,11 @@ def prepare(args: argparse.Namespace) -> Corpus:
         protocols=dict.fromkeys(PROTOCOLS, "partition"),
         views=attached.views,
         samples_file=str(file),
-        notes=(fold, direction, *votes, *attached.notes),
+        counts=(
+            Count("speakers", PUBLISHED_SPEAKERS, attached.samples["group"].nunique()),
+            Count("sessions", SESSIONS, attached.samples["group"].str[-1].nunique()),
+        ),
+        notes=(fold, direction, *votes, "The paper gives no number of turns of MSP-IMPROV.", *attached.notes),
         overwrite=args.overwrite,
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,7 +13,7 @@ from affect.data import checks
 from affect.data.audio import STEPS
 from affect.data.foreign import read_mat, read_npz
 from affect.data.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv
-from affect.data.sources import Gather, Source, at_hand, padded, refuse_other_columns
+from affect.data.sources import Source, at_hand, padded, refuse_other_columns, spooled
 from affect.data.tabular import open_table, read_array
 from affect.errors import UserError
 
@@ -183,31 +181,20 @@ def _streamed(
         raise UserError(f"{file}: has no column of features.")
     other = [name for name in columns if name not in features and name != key]
     notes = (f"Columns of {file.name} that are no features were left out: {', '.join(other)}.",) if other else ()
-    opened = partial(_spooled, blocks, ids, len(features), beside)
+    opened = partial(spooled, blocks, ids, len(features), beside)
     return Source(file, feature_set, (len(features),), ids, opened, columns=features, notes=notes)
 
 
-@contextmanager
-def _spooled(
-    blocks: Callable[[], Iterable[np.ndarray]], ids: Sequence[str], width: int, beside: Path
-) -> Iterator[Gather]:
-    """Rows in any order, from a nameless copy on disk: the samples' order is not the table's."""
-    place = {clip: row for row, clip in enumerate(ids)}
-    with tempfile.TemporaryFile(dir=beside) as copy, np.errstate(over="ignore"):
-        for block in blocks():
-            copy.write(np.ascontiguousarray(block, np.float32).data)
-        copy.flush()
-        rows = np.memmap(copy, np.float32, "r", shape=(len(ids), width))
-        yield lambda wanted: rows[[place[clip] for clip in wanted]]
-
-
 def _open_array(file: Path, feature_set: str) -> Source:
-    """An array [N, D], the ids in the archive or in a file beside it."""
+    """An array [N, D], the ids in the archive (.npz) or in a file beside it."""
     ids, key = None, ""
-    if file.suffix.lower() == ".npy":
+    suffix = file.suffix.lower()
+    if suffix == ".npy":
         values = read_array(file)
+    elif suffix == ".mat":
+        values = _only(read_mat(file), file)
     else:
-        arrays = read_npz(file) if file.suffix.lower() == ".npz" else read_mat(file)
+        arrays = read_npz(file)
         texts = {name: array for name, array in arrays.items() if array.dtype.kind == "U" and array.ndim == 1}
         values = _only(arrays, file)
         if len(texts) == 1:

@@ -7,8 +7,9 @@ describe: features of 4-second windows of EEG and eye movements. The extracted f
 from __future__ import annotations
 
 import argparse
+import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,8 @@ class Recording:
     session: int
     clips: np.ndarray
     views: dict[str, np.ndarray]
+    window: int
+    """Seconds of a window."""
 
     @property
     def groups(self) -> list[str]:
@@ -109,7 +112,7 @@ def prepare_seed(root: Path, out: Path, subjects: Sequence[int] = NINE, overwrit
     chosen = sorted(set(subjects))
     recordings = list(release.read(folder, chosen))
     samples = pd.concat([_samples(recording) for recording in recordings], ignore_index=True)
-    window = 1 if release is EXTRACTED and not folder.name.endswith(f"_{WINDOW}s") else WINDOW
+    window = recordings[0].window
     return write_corpus(
         out,
         name="seed",
@@ -183,7 +186,7 @@ def _read_multimodal(folder: Path, subjects: Sequence[int]) -> Iterator[Recordin
             if widths[0] != widths[1]:
                 raise UserError(f"{eye_file}: array train_data_eye has {widths[0]} columns, test_data_eye {widths[1]}.")
             clips, *views = (np.concatenate(parts) for parts in zip(*halves, strict=True))
-            recording = Recording(subject, session, clips, dict(zip(("eeg", "eye"), views, strict=True)))
+            recording = Recording(subject, session, clips, dict(zip(("eeg", "eye"), views, strict=True)), WINDOW)
             yield recording.checked("eeg", eeg_file, COLUMNS).checked("eye", eye_file)
 
 
@@ -192,6 +195,7 @@ def _read_extracted(folder: Path, subjects: Sequence[int]) -> Iterator[Recording
     names = [f"de_LDS{clip}" for clip in range(1, len(CLIP_LABELS) + 1)]
     labels = read_mat(folder / "label.mat", ["label"])["label"]
     _check_labels(labels, np.arange(1, len(CLIP_LABELS) + 1), f"{folder / 'label.mat'}: array label")
+    due = None
     for subject in subjects:
         # Named by the day of the recording, so in the order of the sessions.
         files = sorted(file for file in folder.glob(f"{subject}_*.mat") if re.fullmatch(r"\d+_\d{8}", file.stem))
@@ -205,9 +209,28 @@ def _read_extracted(folder: Path, subjects: Sequence[int]) -> Iterator[Recording
             for name, array in arrays.items():
                 if array.ndim != 3 or (array.shape[0], array.shape[2]) != (CHANNELS, len(BANDS)) or not array.size:
                     raise UserError(f"{file}: array {name} has shape {list(array.shape)}, not [62, windows, 5].")
-            windows = np.repeat(np.arange(1, len(names) + 1), [arrays[name].shape[1] for name in names])
+            counts = [arrays[name].shape[1] for name in names]
+            window = _window(dict(zip(names, counts, strict=True)), file)
+            if window != (due := due or window):
+                raise UserError(f"{file}: array {names[0]} has windows of {window} s, earlier files of {due} s.")
+            windows = np.repeat(np.arange(1, len(names) + 1), counts)
             eeg = np.concatenate([arrays[name].transpose(1, 2, 0).reshape(-1, len(COLUMNS)) for name in names])
-            yield Recording(subject, session, windows, {"eeg": _float32(eeg)}).checked("eeg", file, COLUMNS)
+            yield Recording(subject, session, windows, {"eeg": _float32(eeg)}, window).checked("eeg", file, COLUMNS)
+
+
+def _window(counts: Mapping[str, int], file: Path) -> int:
+    """Seconds of a window, which follow from the windows of every clip: its array → how many there are."""
+    found = tuple(counts.values())
+    released = {1: CLIP_SECONDS, WINDOW: CLIP_WINDOWS}
+    for seconds, due in released.items():
+        if found == due:
+            return seconds
+    closest = max(released.values(), key=lambda due: sum(map(operator.eq, found, due)))
+    wrong = next(clip for clip, count in enumerate(found) if count != closest[clip])
+    raise UserError(
+        f"{file}: array {list(counts)[wrong]} has {found[wrong]} windows where clip {wrong + 1} has "
+        f"{CLIP_SECONDS[wrong]} of 1 s or {CLIP_WINDOWS[wrong]} of {WINDOW} s."
+    )
 
 
 MULTIMODAL = Release(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,23 @@ class Source:
 def at_hand(gather: Gather) -> Callable[[], AbstractContextManager[Gather]]:
     """For `Source.opened`, where rows can be fetched in any order as they lie."""
     return lambda: nullcontext(gather)
+
+
+@contextmanager
+def spooled(
+    blocks: Callable[[], Iterable[np.ndarray]], ids: Sequence[str], width: int, beside: Path
+) -> Iterator[Gather]:
+    """Rows [n, width] float32 in any order, from a nameless copy on disk in the folder `beside`.
+
+    `blocks` brings them in the order of `ids`, one [width] or some [n, width] at a time.
+    """
+    place = {clip: row for row, clip in enumerate(ids)}
+    with tempfile.TemporaryFile(dir=beside) as copy, np.errstate(over="ignore"):
+        for block in blocks():
+            copy.write(np.ascontiguousarray(block, np.float32).data)
+        copy.flush()
+        rows = np.memmap(copy, np.float32, "r", shape=(len(ids), width))
+        yield lambda wanted: rows[[place[clip] for clip in wanted]]
 
 
 def refuse_other_columns(file: Path, columns: tuple[str, ...], other: Path, due: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -13,7 +14,8 @@ import pandas as pd
 
 from affect.data import checks, features
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, TargetInfo
-from affect.data.tabular import Table, open_table, read_array
+from affect.data.sources import spooled
+from affect.data.tabular import BLOCK_ROWS, Table, open_table, read_array
 from affect.data.writer import ViewSource, array_view, refuse_existing, write_corpus
 from affect.errors import UserError
 
@@ -85,7 +87,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
         samples[target] = table.column_floats(column, ids)
     notes: tuple[str, ...] = ()
     if sources:
-        views = {view: _view(view, source, table, ids, called) for view, source in sources.items()}
+        views = {view: _view(view, source, table, ids, called, args.out.parent) for view, source in sources.items()}
     else:
         attached = features.attach(samples, args, _no_recordings)
         samples, views, notes = attached.samples, attached.views, attached.notes
@@ -161,10 +163,10 @@ def _protocols(samples: pd.DataFrame, groups: str, file: str, called: dict[str, 
     return {AS_PUBLISHED: "partition", LEAK_FREE: "partition"}
 
 
-def _view(view: str, source: str, table: Table, ids: Sequence[str], called: dict[str, str]) -> ViewSource:
+def _view(view: str, source: str, table: Table, ids: Sequence[str], called: dict[str, str], beside: Path) -> ViewSource:
     if source.startswith(COLUMNS):
         columns = _matching(view, source.removeprefix(COLUMNS), table, called)
-        return _table_view(table, columns, ids, ids)
+        return _table_view(table, columns, ids, ids, beside)
     file = Path(source)
     if file.suffix.lower() == ".npy":
         return array_view(read_array(file), features=f"columns of {file.name}", file=source)
@@ -174,11 +176,11 @@ def _view(view: str, source: str, table: Table, ids: Sequence[str], called: dict
     if not columns:
         raise UserError(f"{file}: view {view} has no column of features.")
     if key in other.columns:
-        return _table_view(other, columns, other.strings([key])[key], ids)
+        return _table_view(other, columns, other.strings([key])[key], ids, beside)
     first = other.strings(columns[:1])[columns[0]]
     if len(first) != len(ids):
         raise UserError(f"{file}: view {view} has {len(first)} rows but {table.file} has {len(ids)}.")
-    return _table_view(other, columns, ids, ids)
+    return _table_view(other, columns, ids, ids, beside)
 
 
 def _matching(view: str, patterns: str, table: Table, called: dict[str, str]) -> tuple[str, ...]:
@@ -194,26 +196,29 @@ def _matching(view: str, patterns: str, table: Table, called: dict[str, str]) ->
     return columns
 
 
-def _table_view(table: Table, columns: tuple[str, ...], found: Sequence[str], ids: Sequence[str]) -> ViewSource:
-    """Columns of a table whose rows are `found`, brought into the order `ids`."""
-    order = None
-    if list(found) != list(ids):
+def _table_view(
+    table: Table, columns: tuple[str, ...], found: Sequence[str], ids: Sequence[str], beside: Path
+) -> ViewSource:
+    """Columns of a table whose rows are `found`, brought into the order `ids`, by way of a copy in `beside`."""
+    ordered = list(found) == list(ids)
+    if not ordered:
         checks.check_ids(found, str(table.file), "id")
-        place = {sample: row for row, sample in enumerate(found)}
+        there = set(found)
         for sample in ids:
-            if sample not in place:
+            if sample not in there:
                 raise UserError(f"{table.file}: row {checks.shown(sample)} of the sample table is missing.")
         known = set(ids)
         for sample in found:
             if sample not in known:
                 raise UserError(f"{table.file}: row {checks.shown(sample)} is not in the sample table.")
-        order = np.array([place[sample] for sample in ids])
 
     def blocks() -> Iterator[np.ndarray]:
-        if order is None:
+        if ordered:
             yield from table.numbers(columns, ids)
-        else:
-            yield np.concatenate(list(table.numbers(columns, found)))[order]
+            return
+        with spooled(partial(table.numbers, columns, found), found, len(columns), beside) as rows:
+            for start in range(0, len(ids), BLOCK_ROWS):
+                yield rows(ids[start : start + BLOCK_ROWS])
 
     return ViewSource(
         (len(ids), len(columns)), blocks, f"columns of {table.file.name}", file=str(table.file), columns=columns

@@ -70,7 +70,7 @@ def comma(cells: np.ndarray) -> str:
 CLIPS: dict[str, Callable[[Path, str, np.ndarray], object]] = {
     "npy": lambda file, _, x: np.save(file, x),
     "npz": lambda file, _, x: np.savez(file, anything=x, fs=np.array("16 kHz")),
-    "mat": lambda file, _, x: savemat(file, {"Audio_data": x}),
+    "mat": lambda file, _, x: savemat(file, {"Audio_data": x, "note": "16 kHz"}),
     "csv": lambda file, _, x: file.write_text("\n".join(map(comma, np.atleast_2d(x))) + "\n"),
     "tsv": lambda file, _, x: file.write_text("\n".join(map(comma, np.atleast_2d(x))).replace(",", "\t")),
     "arff": lambda file, name, x: file.write_text(arff({name: list(np.atleast_2d(x))})),

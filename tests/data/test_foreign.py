@@ -270,8 +270,9 @@ def test_mat_of_other_things_than_numbers(tmp_path, value):
     file = tmp_path / "a.mat"
     savemat(file, {"x": eye_array(3) if isinstance(value, str) and value == "sparse" else value, "n": 1})
     with pytest.raises(UserError, match=r"a\.mat: array x holds .*, not numbers"):
-        read_mat(file)
+        read_mat(file, ["x"])
     assert read_mat(file, ["n"])["n"].item() == 1
+    assert list(read_mat(file)) == ["n"]
 
 
 def test_mat_is_what_scipy_reads(tmp_path):
@@ -346,11 +347,16 @@ def test_mat_7_3(tmp_path, monkeypatch):
         raw[:512] = (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM").ljust(512, b"\0")
         file.write_bytes(raw)
 
-    write(lambda f: (f.create_dataset("x", data=np.arange(6.0).reshape(2, 3)), f.create_group("#refs#")))
+    def good(f):
+        f.create_dataset("x", data=np.arange(6.0).reshape(2, 3))
+        f.create_group("#refs#")
+        f.create_dataset("note", data=np.array([[104], [109]], np.uint16)).attrs["MATLAB_class"] = np.bytes_("char")
+
+    write(good)
     found = read_mat(file)
     np.testing.assert_array_equal(found["x"], np.arange(6.0).reshape(2, 3).T)
     assert list(found) == ["x"]
-    with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is x"):
+    with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is note, x"):
         read_mat(file, ["y"])
     with h5py.File(other, "w") as opened:
         opened["x"] = [1.0]

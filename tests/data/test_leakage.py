@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affect.data import copies, leakage
-from affect.data.copies import CLIP, FEWEST_COLUMNS, FLOOR, NEAR, sketch
+from affect.data.copies import CLIP, FEWEST_COLUMNS, FLOOR, NEAR, NEIGHBOURS, sketch
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, Finding, TargetInfo, class_target
 from affect.data.manifest import STOPPING
 from affect.data.qcc import prepare_qcc
@@ -202,6 +202,29 @@ def test_the_true_copy_among_many_that_are_almost_one(tmp_path):
     assert near.tolist() == (12 + 30 * of + 17).tolist()
 
 
+def test_neighbours_are_asked_for_in_bounded_numbers(make, monkeypatch):
+    from scipy import spatial
+
+    asked = []
+
+    class Tree(spatial.cKDTree):
+        def query(self, points: np.ndarray, neighbours: np.ndarray, **how: Any) -> Any:
+            asked.append((len(points), len(neighbours)))
+            return super().query(points, neighbours, **how)
+
+    x = rows()
+    for first in PLACE.values():
+        x[first : first + 30] = x[0] + np.random.default_rng(first).uniform(-1e-4, 1e-4, (30, WIDTH)) * x[0]
+    corpus = make(x)
+    monkeypatch.setattr(spatial, "cKDTree", Tree)
+    monkeypatch.setattr(copies, "ENTRIES", 100)
+    again = make(x, overwrite=True)
+    assert "rows_nearly_recur" in kinds(corpus)
+    assert again.manifest.findings == corpus.manifest.findings
+    assert len(asked) > 2
+    assert max(points * neighbours for points, neighbours in asked) <= 100 + NEIGHBOURS
+
+
 @pytest.mark.parametrize(("target", "noise"), [("arousal", 0.0), ("arousal", 0.3), ("emotion", 0.0), ("emotion", 0.25)])
 def test_a_column_that_is_the_label_plus_noise(make, target, noise):
     x, samples = rows(), table()
@@ -214,6 +237,36 @@ def test_a_column_that_is_the_label_plus_noise(make, target, noise):
     assert kinds(corpus) == kinds(corpus, AS_PUBLISHED) == ["label_encoded"]
     assert sentence(corpus, "label_encoded").startswith("column 9 of view hld by itself explains ")
     assert f"% of {target} on the training rows; the best of the other columns" in sentence(corpus, "label_encoded")
+
+
+@pytest.mark.parametrize("sharp", [True, False])
+def test_columns_that_each_tell_one_class(make, sharp):
+    """One column per class, as of a classifier that saw the labels: 0 or 1, or how sure it was."""
+    x, samples = rows(), table()
+    draw = np.random.default_rng(2)
+    classes = draw.integers(0, 7, len(samples))
+    samples["emotion"] = np.where(samples["partition"] == "unlabelled", np.nan, classes)
+    told = classes[:, None] == np.arange(7)
+    x[:, 9:16] = told if sharp else np.where(told, draw.uniform(0.5, 1, (len(x), 7)), draw.uniform(0, 0.5, (len(x), 7)))
+    corpus = make(x, samples, targets={"emotion": class_target(*"abcdefg")})
+    assert kinds(corpus) == ["label_encoded"] * 7
+    x[:, 12] = rows()[:, 12]  # As where the last class is what remains.
+    corpus = make(x, samples, targets={"emotion": class_target(*"abcdefg")}, overwrite=True)
+    assert kinds(corpus) == ["label_encoded"] * 6
+    x[:, 10:16] = rows()[:, 10:16]  # One class that is easy to tell is no leak.
+    corpus = make(x, samples, targets={"emotion": class_target(*"abcdefg")}, overwrite=True)
+    assert kinds(corpus) == []
+
+
+def test_a_column_in_which_the_label_goes_up_and_down(make):
+    x, samples = rows(), table()
+    labels = samples["arousal"].fillna(3).to_numpy()
+    x[:, 9] = np.abs(labels - 3) + 0.02 * (labels > 3) + 10 * np.floor(labels)
+    assert kinds(make(x, samples)) == ["label_encoded"]
+    x[:, 9] = np.round(5 * labels) * 7919 % 1009
+    corpus = make(x, samples, overwrite=True)
+    assert kinds(corpus) == ["label_encoded"]
+    assert sentence(corpus, "label_encoded").startswith("column 9 of view hld by itself explains ")
 
 
 def test_columns_are_called_by_their_names(make):

@@ -87,6 +87,10 @@ def test_speakers_are_those_of_the_turn(prepare):
     assert who["MSP-IMPROV-S01A-F03-P-MF01"] == "F03"
     assert len(set(who.values())) == 12
     assert corpus.samples["subject"].equals(corpus.samples["group"])
+    assert [(count.what, count.published, count.here) for count in corpus.manifest.counts] == [
+        ("speakers", 12, 12),
+        ("sessions", 6, 6),
+    ]
 
 
 @pytest.mark.parametrize("fold", [1, 4, 6])

@@ -20,6 +20,7 @@ from affect.data.seed import (
     BANDS,
     CLASSES,
     CLIP_LABELS,
+    CLIP_SECONDS,
     CLIP_WINDOWS,
     EEG,
     EYE,
@@ -275,16 +276,13 @@ def test_damaged_recordings(release, data, name):
             assert found.view("eeg").shape == (3 * 842, 310)
 
 
-LENGTHS = [3, 4, 5, 6, 7, 8, 9, 3, 4, 5, 6, 7, 8, 9, 2]
-
-
-def write_extracted(root, subjects, labels=CLIP_LABELS):
+def write_extracted(root, subjects, lengths=CLIP_WINDOWS, labels=CLIP_LABELS):
     root.mkdir(exist_ok=True)
     savemat(root / "label.mat", {"label": np.array([labels], np.int16)})
     rng, written = np.random.default_rng(0), {}
     for subject in subjects:
         for session, day in enumerate(("20131027", "20131030", "20140101"), start=1):
-            clips = [rng.standard_normal((62, length, 5)) for length in LENGTHS]
+            clips = [rng.standard_normal((62, length, 5), np.float32) for length in lengths]
             arrays = {f"de_LDS{n}": clip for n, clip in enumerate(clips, start=1)}
             noise = {f"{kind}{n}": np.zeros((62, 2, 5)) for kind in ("psd_LDS", "de_movingAve") for n in range(1, 16)}
             savemat(root / f"{subject}_{day}.mat", {**noise, **arrays})
@@ -293,23 +291,44 @@ def write_extracted(root, subjects, labels=CLIP_LABELS):
     return written
 
 
-@pytest.mark.parametrize(("folder", "window"), [("ExtractedFeatures", 1), ("ExtractedFeatures_4s", 4)])
-def test_extracted_features(tmp_path, folder, window):
-    written = write_extracted(tmp_path / folder, [1, 15, 11])
+@pytest.mark.parametrize(
+    ("folder", "lengths"),
+    [("ExtractedFeatures", CLIP_SECONDS), ("ExtractedFeatures_4s", CLIP_WINDOWS), ("ExtractedFeatures", CLIP_WINDOWS)],
+)
+def test_extracted_features(tmp_path, folder, lengths):
+    window = 1 if lengths is CLIP_SECONDS else 4
+    written = write_extracted(tmp_path / folder, [1, 15], lengths)
     corpus = prepare_seed(tmp_path, tmp_path / "seed", [1, 15])
     view, samples = corpus.view("eeg"), corpus.samples
     assert list(corpus.manifest.views) == ["eeg"]
-    assert view.shape == (6 * sum(LENGTHS), 310)
+    assert view.shape == (6 * sum(lengths), 310)
     row = samples.index[samples["id"] == "15-2-07-009"][0]
     for band in range(5):
         expected = written[15, 2][6][:, 8, band].astype(np.float32)
         np.testing.assert_array_equal(view[row, 62 * band : 62 * band + 62], expected)
     assert samples.loc[row, ["group", "partition", "emotion"]].tolist() == ["15-2-07", "train", 0]
-    assert samples["partition"].value_counts().to_dict() == {"train": 294, "development": 108, "test": 114}
+    sizes = {"train": sum(lengths[:9]), "development": sum(lengths[9:12]), "test": sum(lengths[12:])}
+    assert samples["partition"].value_counts().to_dict() == {name: 6 * size for name, size in sizes.items()}
     text = describe(corpus)
     assert f"differential entropy of {window}-s windows" in text
     assert "eye features                          33          0  differs. This release has no eye features." in text
     assert ("Windows of 1 s where the paper's have 4 s" in text) == (window == 1)
+
+
+def test_windows_follow_from_the_clips_not_from_the_folder(tmp_path, monkeypatch):
+    root = tmp_path / "ExtractedFeatures_4s"
+    write_extracted(root, [1])
+    monkeypatch.chdir(root)
+    corpus = prepare_seed(Path(), tmp_path / "seed", [1])
+    assert "differential entropy of 4-s windows" in corpus.manifest.views["eeg"].features
+    one = {f"de_LDS{n}": np.zeros((62, length, 5), np.float32) for n, length in enumerate(CLIP_SECONDS, start=1)}
+    savemat(root / "1_20131030.mat", one)
+    with pytest.raises(UserError, match=r"1_20131030\.mat: array de_LDS1 has windows of 1 s, earlier files of 4 s"):
+        prepare_seed(root, tmp_path / "other", [1])
+    savemat(root / "1_20131030.mat", {**one, "de_LDS7": one["de_LDS7"][:, 1:]})
+    differs = r"1_20131030\.mat: array de_LDS7 has 236 windows where clip 7 has 237 of 1 s or 59 of 4 s"
+    with pytest.raises(UserError, match=differs):
+        prepare_seed(root, tmp_path / "other", [1])
 
 
 def test_extracted_features_that_differ(tmp_path):
@@ -320,10 +339,15 @@ def test_extracted_features_that_differ(tmp_path):
         ({"de_LDS3": np.zeros((62, 5))}, r"1_20131030\.mat: array de_LDS3 has shape \[62, 5\], not \[62, windows, 5\]"),
         ({"de_LDS3": np.zeros((62, 0, 5))}, r"de_LDS3 has shape \[62, 0, 5\]"),
         ({"de_LDS3": np.zeros((5, 4, 62))}, r"de_LDS3 has shape \[5, 4, 62\]"),
-        ({"de_LDS3": np.full((62, 2, 5), np.inf)}, r"1_20131030\.mat: view eeg, row 01-2-03-001, column delta 1: the "),
+        (
+            {"de_LDS3": np.full((62, CLIP_WINDOWS[2], 5), np.inf)},
+            r"1_20131030\.mat: view eeg, row 01-2-03-001, column delta 1: the ",
+        ),
         ({"de_LDS3": "text"}, "array de_LDS3 holds text, not numbers"),
     ):
-        savemat(good, {**{f"de_LDS{n}": np.zeros((62, 2, 5)) for n in range(1, 16)}, **changed})
+        savemat(
+            good, {**{f"de_LDS{n}": np.zeros((62, length, 5)) for n, length in enumerate(CLIP_WINDOWS, 1)}, **changed}
+        )
         with pytest.raises(UserError, match=sentence):
             prepare_seed(root, out, [1])
     savemat(good, {"de_LDS1": np.zeros((62, 2, 5))})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from affect.data import table
+from affect.data import table, tabular
 from affect.data.corpus import Corpus
 from affect.data.tabular import open_table
 from affect.errors import UserError
@@ -98,6 +98,25 @@ def test_views_from_files(prepare, tmp_path):
     np.testing.assert_array_equal(corpus.view("by_id"), frame[["f_1", "f_0"]].to_numpy(np.float32))
     np.testing.assert_array_equal(corpus.view("in_order"), frame[["f_0"]].to_numpy(np.float32))
     np.testing.assert_array_equal(corpus.view("one"), frame[["f_1"]].to_numpy(np.float32))
+
+
+def test_rows_in_another_order_are_not_held(prepare, tmp_path, monkeypatch):
+    """Blocks as they are read, and as they are handed on, are all that is in memory."""
+    frame = clips()
+    frame[["clip", "f_0", "f_1"]][::-1].to_parquet(tmp_path / "x.parquet")
+    monkeypatch.setattr(tabular, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(table, "BLOCK_ROWS", 3)
+    sizes = []
+    write = table.write_corpus
+
+    def watched(*given, views, **named):
+        sizes.extend(len(block) for block in views["x"].blocks())
+        return write(*given, views=views, **named)
+
+    monkeypatch.setattr(table, "write_corpus", watched)
+    corpus = prepare(frame, "--view", f"x={tmp_path / 'x.parquet'}")
+    np.testing.assert_array_equal(corpus.view("x"), frame[["f_0", "f_1"]].to_numpy(np.float32))
+    assert sizes == [3, 3, 2]
 
 
 def test_protocols_follow_from_the_groups(prepare):
