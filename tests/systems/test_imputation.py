@@ -121,7 +121,7 @@ def test_imputations_are_shared_by_label_fractions(monkeypatch):
 
 def test_a_diverged_imputation_is_a_diverged_fit_and_no_other():
     system, data = get_system("CorrNet"), lacking(0)
-    given = [resolve_settings(system, "paper", SMALL, {"imputer_learning_rate": rate}) for rate in (1e38, 1e-3)]
+    given = [resolve_settings(system, "paper", SMALL, {"imputer_learning_rate": rate}) for rate in (1e30, 1e-3)]
     fits = fit_pack(system, [Replicate(data, each, 0) for each in given], device="cpu")
     assert [fit.status for fit in fits] == ["diverged", "complete"]
     assert fits[0].impute is None
