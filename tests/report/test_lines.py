@@ -141,6 +141,7 @@ def test_the_table_behind_the_lines(analysis: Analysis) -> None:
     seeds = test.groupby(["system", "label_fraction"])["value"]
     mean, deviation = seeds.mean()["Ours, missing 0.5", 0.03], seeds.std()["Ours, missing 0.5", 0.03]
     assert cells["Ours"][4] == f"{mean:.3f}±{deviation:.3f}".replace("0.", ".")
+    assert list(cells) == ["Ours", "b", "Bound"], "points of other grids are no lines"
     assert cells["b"][1] == "–", "not run"
     assert len(set(cells["Bound"][:3])) == 1
     errors = factor_grid(Table("t", "Lines", "ours", kind="factor", factor="missing", errors="missing rows"), analysis)
