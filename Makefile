@@ -12,7 +12,7 @@ demo: install  ## The first table of the first paper, on synthetic data, in minu
 
 # Tests of Ray mostly wait for it to start, so two at a time.
 test: install check  ## Linters, types, import contract, tests
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff check .

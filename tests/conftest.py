@@ -1,9 +1,17 @@
-"""Random inputs are the same in every run, so that a failure can be repeated; EXPLORE=1 draws new ones."""
+"""Random inputs are the same in every run, so that a failure can be repeated (EXPLORE=1 draws new ones); long files first."""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True)
 if not os.environ.get("EXPLORE"):
     settings.load_profile("repeatable")
+
+LONGEST = ("test_readme", "test_executors", "test_search", "test_crash", "test_on_train", "test_cluster")
+"""Files that take minutes: they go first, so that no process is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
