@@ -10,8 +10,9 @@ STUDY := studies/ladder_ablation.py
 demo: install  ## The first table of the first paper, on synthetic data, in minutes
 	$(RUN) $(STUDY)
 
+# More processes than cores: tests of Ray mostly wait for it to start.
 test: install check  ## Linters, types, import contract, tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 4 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
 """Kill a study's driver, workers and raylet at random moments, again and again: `python -m tests.chaos --kills 30`.
 
-After every kill what is stored must be sound: no row twice, no trial that was not planned, no finished pack changed. When
-the study is through, its report must equal that of an undisturbed run, byte for byte; then another study begins, until
-enough has been killed. Prints one line per kill; exit status 1 with the first thing found wrong.
+Every second moment is one of the whole run, most of which is Ray's start; the others come just after a pack was stored.
+After every kill what is stored must be sound: no row twice, no trial that was not planned, no finished pack changed.
+When the study is through, its report must equal that of an undisturbed run, byte for byte; then another study begins,
+until enough has been killed. Prints one line per kill; exit status 1 with the first thing found wrong.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def main() -> int:
         seconds = time.monotonic() - started
         while killed.total() < args.kills:
             studies += 1
-            _live(corpus, folder / f"study-{studies}", undisturbed, rng, seconds, killed)
+            _live(corpus, folder / f"study-{studies}", undisturbed, rng, seconds, killed, args.kills)
     total = ", ".join(f"{count} {kind}s" for kind, count in sorted(killed.items()))
     print(f"{killed.total()} kills ({total}) over {studies} studies: nothing lost, nothing doubled, reports identical.")
     return 0
@@ -72,22 +73,26 @@ def _run(corpus: Corpus, work: Path) -> Path:
 
 
 def _live(
-    corpus: Corpus, work: Path, undisturbed: Path, rng: random.Random, seconds: float, killed: Counter[str]
+    corpus: Corpus, work: Path, undisturbed: Path, rng: random.Random, seconds: float, killed: Counter[str], most: int
 ) -> None:
-    """One study from its first start to its end, with kills in between."""
+    """One study from its first start to its end, with kills in between as long as fewer than `most` are done."""
     before: dict[str, bytes] = {}
+    packs = len(_packs(undisturbed))
     while True:
         process = _start(corpus, work)
         try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(rng.uniform(0.1, 1.0) * seconds)
+            if killed.total() == most:
+                process.wait(PATIENCE)
+            at_work = rng.random() < 0.5
+            least = rng.randint(len(before), packs - 1) + 1 if at_work and len(before) < packs else 0
+            _wait(process, work, least, rng.uniform(0, 1.0) * (1.0 if least else seconds))
             if process.poll() is None:
                 kind = rng.choice(tuple(VICTIMS))
                 if kind != "driver" and not VICTIMS[kind](process):
                     kind = "driver"  # too early for any other
                 _kill(kind, process, rng)
                 killed[kind] += 1
-                print(f"{killed.total():3} {work.name}: {kind} killed, {len(before)} packs stored", flush=True)
+                print(f"{killed.total():3} {work.name}: {kind} killed, {len(_packs(work))} packs stored", flush=True)
             done = process.wait(PATIENCE) == 0
         finally:
             end(process)
@@ -96,6 +101,21 @@ def _live(
             break
     assert set(_rows(work)["trial"]) == set(_rows(undisturbed)["trial"]), "a trial is missing"
     assert contents(work / "reports") == contents(undisturbed / "reports"), "the report differs"
+
+
+def _wait(process: subprocess.Popen[bytes], work: Path, packs: int, seconds: float) -> None:
+    """Until so many packs are stored, and then so many seconds more, unless the process ends before."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and len(_packs(work)) < packs:
+        assert time.monotonic() < deadline, "a run hangs"
+        time.sleep(0.02)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def _packs(work: Path) -> list[Path]:
+    """The stored packs."""
+    return sorted((work / "results" / "toys" / "trials").glob("[!.]*.parquet"))
 
 
 def _processes(name: str) -> Callable[[subprocess.Popen[bytes]], list[int]]:
@@ -123,7 +143,7 @@ def _kill(kind: str, driver: subprocess.Popen[bytes], rng: random.Random) -> Non
 
 
 def _rows(work: Path) -> pd.DataFrame:
-    files = sorted((work / "results" / "toys" / "trials").glob("[!.]*.parquet"))
+    files = _packs(work)
     return pd.concat([pd.read_parquet(file) for file in files]) if files else pd.DataFrame({"trial": []})
 
 
@@ -134,7 +154,7 @@ def _check(work: Path, undisturbed: Path, before: dict[str, bytes]) -> dict[str,
         assert not rows.duplicated(["trial", "partition", "target", "metric"]).any(), "a row is there twice"
         assert set(rows["trial"]) <= set(_rows(undisturbed)["trial"]), "a trial that nobody planned"
         assert set(rows["status"]) == {"complete"}, "a trial failed"
-    files = {path.name: path.read_bytes() for path in (work / "results" / "toys" / "trials").glob("[!.]*.parquet")}
+    files = {path.name: path.read_bytes() for path in _packs(work)}
     assert {name: files.get(name) for name in before} == before, "a finished pack was changed"
     return files
 

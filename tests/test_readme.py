@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import savemat
+
+from tests.data import test_deap, test_iemocap, test_msp_improv, test_msp_podcast, test_seed
+from tests.data.speech_trees import write_features, write_tree
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -55,8 +59,25 @@ def workplace(tmp_path_factory):
     frame["split"] = np.repeat(["train", "dev", "test"], n // 3)
     frame["speaker"] = [f"s{i // 10}" for i in range(n)]
     frame.to_csv(folder / "my" / "samples.csv", index=False)
+    recordings = [file.stem for file in sorted(DATA.glob("ravdess_sample/*.wav"))]
+    shares = {"clip": recordings, "split": [("train", "dev", "test")[i % 3] for i in range(len(recordings))], "act": 4}
+    pd.DataFrame(shares).to_csv(folder / "my" / "clips.csv", index=False)
     np.save(folder / "my" / "features.npy", g.standard_normal((n, 5)).astype(np.float32))
+    write_releases(folder.parent, folder / "my" / "compare")
     return folder
+
+
+def write_releases(root: Path, features: Path) -> None:
+    """Small releases of the corpora under licence, and features of their clips."""
+    write_tree(root / "MSP-PODCAST", test_msp_podcast.CSV_FILES)
+    write_tree(root / "IEMOCAP_full_release", test_iemocap.FILES)
+    write_tree(root / "MSP-IMPROV", {"Evalution.txt": test_msp_improv.TEXT})
+    write_features(features, [*test_msp_podcast.CLIPS, *test_iemocap.TURNS, *test_msp_improv.CLIPS])
+    test_seed.write_multimodal(root / "SEED_Multimodal" / "Chinese", [1, 2])
+    (root / "DEAP").mkdir()
+    for subject in (1, 2):
+        arrays = {"data": test_deap.signals(subject, 3), "labels": test_deap.labels_of(test_deap.RATINGS[:3])}
+        savemat(root / "DEAP" / f"s{subject:02d}.mat", arrays)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the open corpora beside the project")
@@ -74,7 +95,8 @@ def test_the_commands_run_in_their_order(workplace):
             executor = [] if {"--plan", "--executor"} & set(words) else ["--executor", "inline"]
             run([sys.executable, *words[1:], *SMALL_OF.get(words[1], SMALL), *executor], workplace)
         else:
-            run([word.replace("../shared/data", str(DATA)) for word in words], workplace)
+            few = ["--subjects", "1", "2"] if words[2:3] in (["seed"], ["deap"]) else []
+            run([*(word.replace("../shared/data", str(DATA)) for word in words), *few], workplace)
     for command in (
         "affect prepare",
         "affect report",

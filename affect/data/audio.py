@@ -157,7 +157,7 @@ SETS = {
     ),
     "mfb": FeatureSet((STEPS, mel.BANDS), lambda: "40 log mel bands of 16 kHz speech, affect version 1", _bands),
 }
-"""Name → feature set; the names are those of the views."""
+"""Name → feature set; the names are those of the views, in order of preference."""
 
 
 def _reason(error: BaseException, file: Path) -> str:

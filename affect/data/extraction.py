@@ -126,7 +126,7 @@ def extract_folder(
     other feature sets or versions; `overwrite` begins anew.
     """
     need_soundfile()
-    infos = {name: SetInfo(SETS[name].named(), SETS[name].shape) for name in dict.fromkeys(sets)}
+    infos = {name: SetInfo(known.named(), known.shape) for name, known in SETS.items() if name in sets}
     for licence in {SETS[name].licence for name in infos} - {""}:
         print(licence)
     known = _begun(folder, infos, overwrite)

@@ -174,7 +174,7 @@ def _opened(path: Path, args: argparse.Namespace) -> tuple[dict[str, Source], tu
     for name in args.sets or ():
         if name not in sources:
             raise UserError(f"--sets {name}: {path} has {', '.join(sources)} alone.")
-    return {name: sources[name] for name in args.sets or sources}, _notes(folder)
+    return {name: sources[name] for name in sources if name in (args.sets or sources)}, _notes(folder)
 
 
 def _recordings(args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]) -> Mapping[str, Path]:

@@ -93,8 +93,10 @@ def _compose(analysis: Analysis) -> dict[str, bytes]:
         paired = [grid for f in every for grid in family_grids(table, analysis, f)] if tested else []
         body += [Heading(2, f"{table.title} ({table.source})"), *results]
         appendix += [Heading(2, f"Comparisons paired by seed: {table.title}"), *paired] if paired else []
-        tests = [(f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired)] if tested else []
-        for name, title, grids in ((table.name, table.title, results), *tests):
+        pages = [(table.name, table.title, results)]
+        if tested:
+            pages.append((f"{table.name}_paired", f"{table.title}: comparisons paired by seed", paired))
+        for name, title, grids in pages:
             alone: list[Block] = [Heading(1, title), banner, *grids]
             files[f"{name}.md"] = markdown(alone).encode()
             files[f"{name}.html"] = html(title, alone, {}).encode()

@@ -18,6 +18,7 @@ from affect.study import Settings
 from affect.systems import multiview, soft_impute, training
 from affect.systems.base import Facts, Fit, Fitting, Hyperparameter, Replicate
 from affect.systems.fitting import StackedFitting, imputation
+from affect.systems.refusals import refuse_hidden
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stages import CORRNET, DCCAE, Stage, digest, diverged, kept, training_rows
 from affect.systems.training import facts_of
@@ -106,6 +107,11 @@ class ImputedSystem(GenerativeSystem):
     imputer: Imputer
     stage: Stage | None = None
     """The stage behind the imputer."""
+
+    def check(self, settings: Settings) -> None:
+        super().check(settings)
+        if PREFIX + "hidden" in settings:
+            refuse_hidden(self.name, settings, PREFIX + "hidden")
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if self.stage:

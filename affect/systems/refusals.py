@@ -8,11 +8,11 @@ from affect.study import Settings
 from affect.systems.base import Facts
 
 
-def refuse_hidden(system: str, settings: Settings) -> None:
-    """A `UserError` for a setting `hidden` that lists no widths."""
-    parts = str(settings["hidden"]).split("-")
+def refuse_hidden(system: str, settings: Settings, name: str = "hidden") -> None:
+    """A `UserError` for a setting `name` that lists no widths."""
+    parts = str(settings[name]).split("-")
     if not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"{system}: hidden={settings['hidden']} is not a list of widths such as 100-50.")
+        raise UserError(f"{system}: {name}={settings[name]} is not a list of widths such as 100-50.")
 
 
 def refuse_single_view(system: str, facts: Facts) -> None:

@@ -68,7 +68,8 @@ def cluster() -> Iterator[Cluster]:
     (folder / "token").write_text(token)
     (folder / "home").mkdir()
     environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        # What a Ray of our own in this process was set up with is not the cluster's.
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH" and not name.startswith("RAY_")},
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder / "home"),
         "RAY_AUTH_MODE": "token",

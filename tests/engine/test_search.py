@@ -202,10 +202,11 @@ def test_interrupting_a_search_ends_it(corpus: Corpus, tmp_path: Path, request: 
     request.addfinalizer(partial(end, process))
     trials = tmp_path / "results" / "toys" / "trials"
     deadline = time.monotonic() + 180
-    while not (trials.exists() and list(trials.glob("[!.]*"))):
+    # A worker leaves its rows before the search hears of them.
+    while not (trials.exists() and list(trials.glob("[!.]*")) and suggestions.finished(books(tmp_path))):
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
