@@ -312,9 +312,9 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
                 folder = write_search_report(outcome.record, store, Path(args.reports), console)
                 console.print(f"Report: {folder}", highlight=False, markup=False)
             failed = failed or bool(outcome.failed)
-            if not outcome.finished and not outcome.failed:
+            if not outcome.finished:
                 console.print("Stopped with work left; the same command goes on.")
-                return UNFINISHED
+                return FAILED if failed else UNFINISHED
     return FAILED if failed else COMPLETE
 
 

@@ -81,12 +81,15 @@ class ObjectFolder(Folder):
             return bytes(self.filesystem.cat_file(self._key(name)))
 
     def sources(self, names: Sequence[str]) -> list[str | pa.Buffer]:
-        """Contents, many of them fetched at once."""
+        return [pa.py_buffer(content) for content in self.contents(names)]
+
+    def contents(self, names: Sequence[str]) -> list[bytes]:
+        """Files, many of them fetched at once; one that is missing is empty."""
         keys = [self._key(name) for name in names]
         with self._reached():
             found = self.filesystem.cat_ranges(keys, [0] * len(keys), [None] * len(keys), on_error="return")
         together = zip(names, found, strict=True)
-        return [pa.py_buffer(self._alone(name) if isinstance(part, Exception) else part) for name, part in together]
+        return [self._alone(name) if isinstance(part, Exception) else part for name, part in together]
 
     def ends(self, names: Sequence[str], length: int) -> list[tuple[bytes, bytes]]:
         entries = self._entries("")

@@ -31,7 +31,7 @@ class Outcome:
     record: SearchRecord
     finished: bool
     failed: tuple[str, ...]
-    """What failed, in words."""
+    """What failed in this run, in words."""
 
 
 def _record(search: ResolvedSearch, study: optuna.Study) -> SearchRecord:
@@ -59,8 +59,12 @@ class Searcher:
 
     def __call__(self, search: ResolvedSearch) -> Outcome:
         """All phases of a search, as far as the deadline allows."""
+        earlier = self.store.searches().get(search.name)
+        over = set(earlier[1]["number"]) if earlier else set()
         study = self._suggest(search)
-        failed = tuple(f"suggestion {number}: {why}" for number, why in suggestions.messages(study).items())
+        failed = tuple(
+            f"suggestion {number}: {why}" for number, why in suggestions.messages(study).items() if number not in over
+        )
         known = self.store.searches().get(search.name)
         # What an earlier run came to stays until this one has come as far.
         record = replace(known[0], importances=suggestions.importances(study)) if known else _record(search, study)

@@ -160,6 +160,7 @@ class Store:
 
     def save_search(self, record: SearchRecord, history: pd.DataFrame) -> None:
         """Keep what reports of a search are made from."""
+        self._still_ours()
         table = pa.Table.from_pandas(history, preserve_index=False)
         parquet.write(
             self.searches_folder, record.name, table.replace_schema_metadata({"record": requests.to_json(record)})

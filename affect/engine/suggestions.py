@@ -26,7 +26,7 @@ STALE, SETTINGS, DEATHS, STATUS, EPOCHS, MESSAGE = "stale", "settings", "deaths"
 """Attributes of a suggestion: it ended with its run and was asked anew; what it sets; how many workers died of these
 settings before; how it ended, after how many epochs, and why."""
 DEADLY = 3
-"""Workers that must die of a suggestion before it is held against it."""
+"""Workers that must die of a suggestion before it is held against it: of the first that died it may be innocent."""
 
 _STATES = {
     COMPLETE: TrialState.COMPLETE,
@@ -105,6 +105,12 @@ def requeue(study: optuna.Study, numbers: Collection[int], killed: bool = False)
 
 def _note(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
     Trial(study, trial._trial_id).set_user_attr(name, value)
+
+
+def suspects(study: optuna.Study) -> bool:
+    """Whether settings wait to be asked anew of which a worker may have died: they go on one at a time, so that none is
+    blamed for another."""
+    return any(trial.user_attrs.get(DEATHS) for trial in _in(study, TrialState.WAITING))
 
 
 def running(study: optuna.Study) -> list[int]:

@@ -13,18 +13,20 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
 import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from affect.engine import suggestions
 from affect.engine.search import ResolvedSearch
 from affect.engine.suggestions import Suggestion
-from affect.engine.waves import COMPLETE, Verdict, Wave, WaveResult, run_wave
+from affect.engine.waves import COMPLETE, DIVERGED, Verdict, Wave, WaveResult, run_wave
 from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.streams import stream_key
@@ -54,6 +56,7 @@ class WaveSearch(OptunaSearch):
         slots: int,
         seed: int,
         deadline: float,
+        took: list[float],
         exchange: Any,
         commit: Callable[[WaveResult], None],
         heard: Callable[[optuna.Study], None],
@@ -66,30 +69,39 @@ class WaveSearch(OptunaSearch):
             study_name=search.name,
             sampler=suggestions.sampler(seed),
         )
-        self.search, self.slots, self.deadline = search, slots, deadline
+        self.search, self.slots, self.deadline, self.took = search, slots, deadline, took
         self.exchange, self.commit, self.heard = exchange, commit, heard
         self.waves: dict[str, Wave] = {}
         self.asked: dict[str, float] = {}
-        self.took: list[float] = []
-        self.mistake: UserError | None = None
+        self.mistake: Exception | None = None
+        """The first that went wrong: Tune swallows what its callbacks raise, or makes a traceback of it."""
 
     @property
     def study(self) -> optuna.Study:
         assert self._ot_study is not None
         return self._ot_study
 
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.mistake = self.mistake or error
+
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        count = min(self.search.wave(self.slots), self.search.lacking(self.study))
-        left = self.deadline - time.monotonic()
-        if count <= 0 or self.mistake or (self.took and max(self.took) > left):
-            return str(self.FINISHED)  # a wave that would not end in time is not begun
+        with self._noted():
+            count = min(self.search.wave(self.slots), self.search.lacking(self.study))
+            if count > 0 and not self.mistake and fits(self.took, self.deadline):
+                self._begin(trial_id, 1 if suggestions.suspects(self.study) else count)
+                return {"wave": trial_id}
+        return str(self.FINISHED)
+
+    def _begin(self, trial_id: str, count: int) -> None:
         space = self.search.declared.space
         assert space is not None
-        asked = [suggestions.ask(self.study, space) for _ in range(count)]
-        wave = self._wave(asked)
+        wave = self._wave([suggestions.ask(self.study, space) for _ in range(count)])
         self.waves[trial_id], self.asked[trial_id] = wave, time.monotonic()
         ray.get(self.exchange.post.remote(trial_id, wave))
-        return {"wave": trial_id}
 
     def _wave(self, asked: list[Suggestion]) -> Wave:
         members = {suggestion.number: self.search.trials_of(suggestion.settings) for suggestion in asked}
@@ -97,18 +109,21 @@ class WaveSearch(OptunaSearch):
         return Wave(self.search.name, members, rungs, reduction, suggestions.records(self.study, rungs))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        for number, value in json.loads(result.get("values", "{}")).items():
-            suggestions.report(self.study, int(number), int(result["epoch"]), value)
-        self.heard(self.study)
+        with self._noted():
+            for number, value in json.loads(result.get("values", "{}")).items():
+                suggestions.report(self.study, int(number), int(result["epoch"]), value)
+            self.heard(self.study)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        wave = self.waves.pop(trial_id, None)
-        if wave is None:
-            return
+        if trial_id in self.waves:
+            with self._noted():
+                self._end(trial_id, self.waves.pop(trial_id), killed=error)
+
+    def _end(self, trial_id: str, wave: Wave, killed: bool) -> None:
         found: list[WaveResult] | UserError | None = ray.get(self.exchange.take.remote(trial_id))
         if found is None or isinstance(found, UserError):  # Its worker died, time was up, or nothing can be trained.
             self.mistake = self.mistake or found
-            suggestions.requeue(self.study, list(wave.members), killed=error)
+            suggestions.requeue(self.study, list(wave.members), killed=killed)
             return
         self.took.append(time.monotonic() - self.asked[trial_id])
         for each in found:
@@ -123,6 +138,26 @@ class WaveSearch(OptunaSearch):
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its whole configuration at the start; nobody reads it."""
         return {}
+
+
+class _Halt(tune.Stopper):
+    """Ends Tune's loop with the first mistake. Asked at every turn, and where Tune lets an error pass."""
+
+    def __init__(self, search: WaveSearch) -> None:
+        self.search = search
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.search.mistake is not None:
+            raise self.search.mistake
+        return False
+
+
+def fits(took: Sequence[float], deadline: float) -> bool:
+    """Whether a wave would end before `deadline`, if it took as long as the longest of those before."""
+    return max(took, default=0.0) <= deadline - time.monotonic()
 
 
 class _Exchange:
@@ -169,10 +204,13 @@ def reconcile(study: optuna.Study, search: ResolvedSearch, stored: Mapping[int, 
         status, ids = stored.get(number, ("", frozenset()))
         settings = trials[number].user_attrs.get(suggestions.SETTINGS)
         reached = trials[number].intermediate_values
+        last = max(reached, default=0)
+        if status == DIVERGED:  # noticed at the rung after
+            last = next((rung for rung in search.rungs if rung > last), search.epochs)
         if settings is None or ids != {trial.id for trial in search.trials_of(settings)}:
             suggestions.requeue(study, [number])
         elif status != COMPLETE or search.epochs in reached:
-            suggestions.tell(study, Verdict(number, status, reached, max(reached, default=0)))
+            suggestions.tell(study, Verdict(number, status, reached, last))
         else:
             suggestions.requeue(study, [number])
 
@@ -198,24 +236,25 @@ def carry_on(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=search.name, direction="maximize", load_if_exists=True)
     reconcile(study, search, stored)
-    exchange = ray.remote(_Exchange).options(num_cpus=0).remote()
+    # Beside the driver: an actor that asks for nothing is put on any node, and would be lost with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    exchange = ray.remote(_Exchange).options(num_cpus=0, scheduling_strategy=here).remote()
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     fruitless = 0
+    took: list[float] = []
     try:
-        while search.lacking(study) > 0 and (left := deadline - time.monotonic()) > 0:
+        while search.lacking(study) > 0 and (left := deadline - time.monotonic()) > 0 and fits(took, deadline):
             if fruitless == FRUITLESS:
                 raise UserError(f"Search {search.name}: no suggestion came to an end in {FRUITLESS} rounds.")
             before = suggestions.finished(study)
             # Neither the draws of another search nor those of an earlier run of this one.
             seed = stream_key(len(study.get_trials(deepcopy=False)), "search", search.name) % 2**32
-            waves = WaveSearch(search, storage, slots, seed, deadline, exchange, commit, heard)
+            waves = WaveSearch(search, storage, slots, seed, deadline, took, exchange, commit, heard)
             _tune(waves, exchange, place, slots, left)
-            suggestions.requeue(study, suggestions.running(study))
-            if waves.mistake is not None:
+            if waves.mistake is not None:  # which may be that the journal is another run's by now
                 raise waves.mistake
+            suggestions.requeue(study, suggestions.running(study))
             fruitless = 0 if suggestions.finished(study) > before else fruitless + 1
-            if fruitless and waves.took and max(waves.took) > deadline - time.monotonic():
-                break
     finally:
         ray.kill(exchange)
     return study
@@ -235,7 +274,11 @@ def _tune(search: WaveSearch, exchange: Any, place: Workplace, slots: int, secon
                 time_budget_s=None if math.isinf(seconds) else seconds,
             ),
             run_config=tune.RunConfig(
-                storage_path=folder, name="search", verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+                storage_path=folder,
+                name="search",
+                verbose=0,
+                stop=_Halt(search),
+                failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
         tuner.fit()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 
 from affect.engine.packs import Pack, cut
 from affect.engine.work import PackResult, Probe, Workplace, measure, open_task, result_of
@@ -60,9 +61,11 @@ class Wave:
     def trials(self) -> tuple[Trial, ...]:
         return tuple(trial for trials in self.members.values() for trial in trials)
 
-    def alone(self, number: int) -> Wave:
-        """One suggestion of it."""
-        return Wave(self.search, {number: self.members[number]}, self.rungs, self.reduction, self.records)
+    def halves(self) -> tuple[Wave, Wave]:
+        """Its suggestions in two parts."""
+        members = list(self.members.items())
+        middle = len(members) // 2
+        return replace(self, members=dict(members[:middle])), replace(self, members=dict(members[middle:]))
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,21 @@ def promoted(values: Mapping[int, float], records: Sequence[float], reduction: i
 
 
 def run_wave(wave: Wave, place: Workplace, tried: Tried) -> list[WaveResult]:
-    """Train a wave. If it fails as a whole, its suggestions are tried one by one, and those that fail alone are
-    `failed`. UserError for a mistake that no suggestion can be blamed for."""
+    """Train a wave. If it fails as a whole, its halves are tried, and suggestions that fail alone are `failed`. UserError
+    for a mistake that no suggestion can be blamed for."""
     try:
         return [_run(wave, place, tried)]
     except UserError:
         raise
     except Exception as error:
-        if len(wave.members) == 1:
-            (number,) = wave.members
-            verdict = Verdict(number, FAILED, message=f"{type(error).__name__}: {' '.join(str(error).split())}")
-            return [WaveResult(Pack(wave.trials, search=wave.search), None, (verdict,))]
-        return [result for number in wave.members for result in run_wave(wave.alone(number), place, tried)]
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # Not in the handler: there, what failed is still held, and it may be memory that was lacking.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(wave.members) == 1:
+        (number,) = wave.members
+        return [WaveResult(Pack(wave.trials, search=wave.search), None, (Verdict(number, FAILED, message=message),))]
+    return [result for half in wave.halves() for result in run_wave(half, place, tried)]
 
 
 def _run(wave: Wave, place: Workplace, tried: Tried) -> WaveResult:

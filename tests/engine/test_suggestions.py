@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import optuna
@@ -15,6 +16,7 @@ from affect.engine.journal import open_journal
 from affect.engine.suggestions import ask, finished, requeue, running, tell
 from affect.engine.uris import open_folder
 from affect.engine.waves import Verdict
+from affect.errors import UserError
 from tests.engine.engine_fakes import climbs
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -92,6 +94,20 @@ def test_a_suggestion_that_kills_its_workers_is_given_up(journal: Path) -> None:
     assert ask(study, climbs).settings != settings
 
 
+def test_settings_of_which_a_worker_died_are_suspect_while_they_wait(journal: Path) -> None:
+    study = opened(journal)
+    ask(study, climbs)
+    ask(study, climbs)
+    requeue(study, [0])
+    assert not suggestions.suspects(study)
+    requeue(study, [1], killed=True)
+    assert suggestions.suspects(study)
+    ask(study, climbs)
+    assert suggestions.suspects(study)
+    ask(study, climbs)
+    assert not suggestions.suspects(study)
+
+
 def test_a_run_that_is_stopped_is_not_held_against_its_suggestions(journal: Path) -> None:
     study = opened(journal)
     settings = ask(study, climbs).settings
@@ -158,3 +174,23 @@ def test_a_journal_on_an_object_store_is_gone_on_with() -> None:
     assert running(again) == [0, 2]
     tell(again, Verdict(0, "complete", {9: 0.5}))
     assert optuna.load_study(storage=open_journal(folder, "a search"), study_name="s").best_value == 0.5
+
+
+def test_two_runs_cannot_add_to_one_journal() -> None:
+    folder = open_folder("memory://bucket/two_runs")
+    first, second = (open_journal(folder, "a search") for _ in range(2))
+    study = optuna.create_study(storage=first, study_name="s")
+    with pytest.raises(UserError, match="was added to by another run; this one stops"):
+        optuna.create_study(storage=second, study_name="t")
+    ask(study, climbs)
+    assert [
+        trial.number for trial in optuna.load_study(storage=open_journal(folder, "a search"), study_name="s").trials
+    ] == [0]
+
+
+def test_a_lock_that_an_interrupt_left_is_not_waited_for(journal: Path) -> None:
+    study = opened(journal)
+    (journal / "a search.journal.lock").touch()
+    begun = time.monotonic()
+    ask(study, climbs)
+    assert time.monotonic() - begun < 5, "Optuna waits half a minute for its own"

@@ -1,0 +1,111 @@
+"""What the search lane does when something goes wrong: in a commit, in a worker, in the run before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from affect.engine import suggestions
+from affect.engine.files import LocalFolder
+from affect.engine.journal import open_journal
+from affect.engine.search import ResolvedSearch
+from affect.engine.tuning import carry_on, fits, reconcile
+from affect.engine.waves import WaveResult
+from affect.engine.work import Workplace
+from affect.errors import UserError
+from affect.study import Resolved, Row, Search, Settings
+from tests.engine.engine_fakes import climbs
+
+DEADLY = 0.6
+"""Heights above it kill their worker."""
+
+
+def perilous(trial: Any) -> Settings:
+    settings = climbs(trial)
+    return {**settings, "fault": "kill" if settings["height"] > DEADLY else "none"}
+
+
+@pytest.fixture
+def make(resolve: Callable[..., Resolved]) -> Callable[[Callable[[Any], Settings], int], ResolvedSearch]:
+    def make(space: Callable[[Any], Settings], total: int) -> ResolvedSearch:
+        return ResolvedSearch(resolve(Row("climb")), Search("climb", space, rungs=(3, 6), reduction=3), 1.0, total, 1)
+
+    return make
+
+
+def carried(search: ResolvedSearch, place: Workplace, work: Path, commit: Callable[[WaveResult], None]) -> optuna.Study:
+    storage = open_journal(LocalFolder(work), search.name)
+    return carry_on(search, storage, place, slots=1, seconds=None, stored={}, commit=commit, heard=lambda study: None)
+
+
+@pytest.mark.ray
+def test_rows_that_cannot_be_stored_end_a_search_at_once(
+    make: Callable[..., ResolvedSearch], place: Workplace, ray_with_toys: None, tmp_path: Path
+) -> None:
+    tried: list[WaveResult] = []
+
+    def refuse(found: WaveResult) -> None:
+        tried.append(found)
+        raise UserError("s3://here: was taken over by another run.")
+
+    with pytest.raises(UserError, match="taken over"):
+        carried(make(climbs, 12), place, tmp_path, refuse)
+    assert len(tried) == 1, "no other wave was trained"
+
+
+@pytest.mark.ray
+def test_a_deadly_suggestion_takes_none_of_its_wave_with_it(
+    make: Callable[..., ResolvedSearch], place: Workplace, ray_with_toys: None, tmp_path: Path
+) -> None:
+    study = carried(make(perilous, 6), place, tmp_path, lambda found: None)
+    assert suggestions.finished(study) == 6
+    ended = [trial for trial in study.trials if not trial.user_attrs.get("stale")]
+    failed = [trial.params["height"] > DEADLY for trial in ended if trial.state is TrialState.FAIL]
+    assert failed
+    assert all(failed)
+    assert all(trial.params["height"] <= DEADLY for trial in ended if trial.state is not TrialState.FAIL)
+
+
+def test_what_a_crash_left_is_told_from_its_rows_or_asked_anew(
+    make: Callable[..., ResolvedSearch], tmp_path: Path
+) -> None:
+    search = make(climbs, 9)
+    study = optuna.create_study(storage=open_journal(LocalFolder(tmp_path), "s"), study_name="s", direction="maximize")
+    asked = [suggestions.ask(study, climbs) for _ in range(7)]
+    study.ask()  # killed before it was known what it sets
+    reached = {0: (3, 6, 9), 1: (3,), 2: (3,), 3: (), 4: (3, 6), 5: (3, 6, 9), 6: ()}
+    for number, epochs in reached.items():
+        for epoch in epochs:
+            suggestions.report(study, number, epoch, 0.1 * epoch)
+    ids = [frozenset(trial.id for trial in search.trials_of(each.settings)) for each in asked]
+    stored = {
+        0: ("complete", ids[0]),
+        1: ("stopped", ids[1]),
+        2: ("diverged", ids[2]),
+        3: ("diverged", ids[3]),
+        4: ("complete", ids[4]),  # its last value was not heard of
+        5: ("complete", ids[0]),  # rows of others, under a number that was given twice
+    }
+    reconcile(study, search, stored)
+
+    trials = study.trials
+    told = {number: trials[number].state for number in range(4)}
+    assert told == {0: TrialState.COMPLETE, 1: TrialState.PRUNED, 2: TrialState.FAIL, 3: TrialState.FAIL}
+    assert trials[0].value == pytest.approx(0.9)
+    # One that diverged did so on the way to the next rung, as a run that is not interrupted finds.
+    assert [trials[number].user_attrs["epochs"] for number in range(4)] == [9, 3, 6, 3]
+    assert all(trials[number].user_attrs.get("stale") for number in (4, 5, 6, 7))
+    assert suggestions.running(study) == []
+    assert [suggestions.ask(study, climbs).settings for _ in range(3)] == [asked[n].settings for n in (4, 5, 6)]
+
+
+def test_a_wave_that_would_not_end_in_time_is_not_begun() -> None:
+    assert fits([], time.monotonic() + 1)
+    assert fits([5.0, 1.0], time.monotonic() + 6)
+    assert not fits([1.0, 5.0], time.monotonic() + 4)
