@@ -221,7 +221,10 @@ def path_grid(search: SearchEvidence, metric: str) -> Grid:
     """Development and test means along the ablation path; `search.path` must be there."""
     assert search.path is not None
     assert search.record.path is not None
-    means = search.path.groupby(["system", "partition"])["value"].mean()
+    # As in the search, a target that a step gives no weight counts as zero.
+    targets = len(search.record.path.study.targets)
+    each = search.path.groupby(["system", "partition", "target"])["value"].mean()
+    means = each.groupby(level=["system", "partition"]).sum(min_count=1) / targets
     lost = int((search.path["status"] == "diverged").sum())
     names = [row.name for row in search.record.path.rows]
     rows, before = [], float("nan")

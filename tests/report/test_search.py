@@ -85,7 +85,7 @@ def make_search(**changes: object) -> SearchEvidence:
         [
             (name, 1.0, target, partition, 0, level, 10, 5, "complete")
             for name, level in (("hand-set", 0.60), ("+ rate", 0.65), ("+ noise", 0.64))
-            for target in ("arousal", "valence")
+            for target in path.study.targets
             for partition in ("development", "test")
         ],
         columns=["system", "label_fraction", "target", "partition", "seed", "value", "n", "epoch", "status"],
@@ -140,6 +140,15 @@ def test_the_path_tells_what_each_change_gained():
         ["+ rate", "0.650", "0.650", "+0.050"],
         ["+ noise", "0.640", "0.640", "−0.010"],
     ]
+
+
+def test_a_target_that_a_step_leaves_out_counts_as_zero():
+    whole = make_search()
+    values = whole.path
+    lacking = values[(values["system"] != "+ noise") | (values["target"] == "arousal")]
+    grid = path_grid(replace(whole, path=lacking), "ccc")
+    targets = len(whole.record.path.study.targets)
+    assert grid.rows[2][1].text == f"{0.64 / targets:.3f}"
 
 
 def test_the_best_so_far_never_falls_and_knows_only_whole_runs():
