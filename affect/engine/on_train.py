@@ -190,13 +190,17 @@ def _fit(config: dict[str, Any], folder: str) -> None:
     try:
         os.environ.update(QUIET)
         from ray import train
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
+
+        from affect.engine.rendezvous import FileConfig
 
         crew: Crew = config["crew"]
         TorchTrainer(
             _serve,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if crew.device == "cuda" else "gloo", timeout_s=PATIENCE),
+            torch_config=FileConfig(
+                backend="nccl" if crew.device == "cuda" else "gloo", timeout_s=PATIENCE, folder=folder
+            ),
             scaling_config=train.ScalingConfig(
                 num_workers=crew.workers,
                 use_gpu=crew.device == "cuda",
