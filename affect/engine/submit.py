@@ -92,6 +92,7 @@ class _Places(argparse.ArgumentParser):
         self.add_argument("--corpus")
         self.add_argument("--results", default="results")
         self.add_argument("--reports", default="reports")
+        self.add_argument("--checkpoints")
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}.")
@@ -100,8 +101,10 @@ class _Places(argparse.ArgumentParser):
 def absolute_arguments(arguments: Sequence[str], here: Path) -> list[str]:
     """`arguments` of a study with every place as an absolute path or URI; relative ones are meant from `here`."""
     places, rest = _Places().parse_known_args(arguments)
-    for option, place in (("--results", places.results), ("--reports", places.reports)):
-        rest += [option, place if is_absolute(place) else str((here / place).resolve())]
+    named = {"--results": places.results, "--reports": places.reports, "--checkpoints": places.checkpoints}
+    for option, place in named.items():
+        if place is not None:
+            rest += [option, place if is_absolute(place) else str((here / place).resolve())]
     return rest if places.corpus is None else [*rest, "--corpus", _corpus(places.corpus, here)]
 
 

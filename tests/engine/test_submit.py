@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from affect.command import main
 from affect.data import twin
 from affect.data.corpus import Corpus
 from affect.data.manifest import MANIFEST
@@ -27,6 +28,7 @@ from affect.engine.submit import _follow, absolute_arguments, files_sent, refuse
 from affect.engine.work import open_task
 from affect.errors import UserError
 from affect.study import TaskSpec
+from tests.engine import toy_study
 from tests.engine.helpers import ROOT, environment
 
 
@@ -128,6 +130,8 @@ def test_places_become_absolute(corpus: Corpus, tmp_path: Path) -> None:
     ]
     kept = ["--results", "s3://bucket/results", "--reports", "/shared/reports"]
     assert absolute_arguments(kept, tmp_path) == kept
+    saved = absolute_arguments([*kept, "--checkpoints", "saved"], tmp_path)
+    assert saved == [*kept, "--checkpoints", str(tmp_path / "saved")]
     found = absolute_arguments([*kept, "--corpus", corpus.folder.name], corpus.folder.parent)
     assert found == [*kept, "--corpus", str(corpus.folder)]
     (tmp_path / "corpora").symlink_to(corpus.folder.parent)
@@ -215,12 +219,17 @@ def test_the_source_hash_is_that_of_what_is_sent(project: Path) -> None:
     assert source_hash(project, files_sent(project)) == digest
 
 
-def test_places_that_a_job_would_lose(in_job: Callable[[dict[str, str]], None]) -> None:
+def test_places_that_a_job_would_lose(
+    in_job: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     job.refuse_lost({"--results": "results"})
     in_job({})
     job.refuse_lost({"--results": "/shared/results", "--reports": "s3://bucket/reports"})
     with pytest.raises(UserError, match=r"^--reports reports: would be lost with this job's copy of the code"):
         job.refuse_lost({"--results": "/shared/results", "--reports": "reports"})
+    with pytest.raises(SystemExit):
+        main(toy_study.STUDY, ["--results", "/shared/results", "--reports", "/shared/reports", "--checkpoints", "."])
+    assert "--checkpoints .: would be lost with this job's copy of the code" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asks_for_token", [True, False])
