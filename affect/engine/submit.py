@@ -21,6 +21,7 @@ from affect.data.manifest import MANIFEST
 from affect.data.readers import CORPORA
 from affect.data.twin import NAMES as TWINS
 from affect.engine.job import is_absolute
+from affect.engine.loopback import open_to_all
 from affect.engine.provenance import RECORD, provenance
 from affect.errors import UserError
 
@@ -152,10 +153,7 @@ def _settle_token(address: str, allow_open: bool) -> None:
     """Refuse a cluster that lets everybody in, or make Ray (not imported yet) show our token to one that does not."""
     if _lets_everybody_in(address):
         if not allow_open:
-            raise UserError(
-                f"--address {address}: asks for no token, so anyone who reaches it can run code there; start it with "
-                "RAY_AUTH_MODE=token, or add --allow-open-cluster."
-            )
+            raise open_to_all(address)
         return
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if not os.environ.get("RAY_AUTH_TOKEN") and not _has_text(file):

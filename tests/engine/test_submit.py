@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import threading
@@ -250,6 +251,18 @@ def test_who_may_join(asks_for_token: bool, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(loopback, "_loopback_only", lambda address: False)
     assert loopback.is_open(address) is not asks_for_token
     server.stop(None)
+
+
+def test_a_cluster_that_does_not_answer_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+    monkeypatch.setattr(loopback, "SECONDS", 1.0)
+    monkeypatch.setattr(loopback, "_loopback_only", lambda address: False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UserError, match=r"did not say whether it asks for a token \(\w+\); try again"):
+            loopback.is_open(address)
+        monkeypatch.setenv("RAY_USE_TLS", "1")
+        assert not loopback.is_open(address)
 
 
 def test_a_node_makes_the_twin_that_it_lacks(tmp_path: Path) -> None:
