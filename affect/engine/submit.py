@@ -12,9 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from affect.data.manifest import MANIFEST
@@ -154,7 +156,13 @@ def _settle_token(address: str, allow_open: bool) -> None:
     if _lets_everybody_in(address):
         if not allow_open:
             raise open_to_all(address)
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # Our token is for those who ask for it.
         return
+    if _shows_what_is_sent(address):
+        raise UserError(
+            f"--address {address}: http would show our token to everyone on the way; give an https address or a tunnel, "
+            "as by ssh -L 8265:127.0.0.1:8265 HOST."
+        )
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if not os.environ.get("RAY_AUTH_TOKEN") and not _has_text(file):
         raise UserError(f"--address {address}: asks for a token, and there is none in RAY_AUTH_TOKEN or {file}.")
@@ -166,6 +174,16 @@ def _has_text(file: Path) -> bool:
         return bool(file.read_text(encoding="utf-8").strip())
     except OSError:
         return False
+
+
+def _shows_what_is_sent(address: str) -> bool:
+    """Whether a dashboard at `address` is reached without encryption and not on this machine."""
+    parts = urlsplit(address)
+    try:
+        here = ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        here = parts.hostname == "localhost"
+    return parts.scheme != "https" and not here
 
 
 def _lets_everybody_in(address: str) -> bool:

@@ -111,6 +111,26 @@ def test_a_token_is_needed(project: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert requests == ["GET /api/version"]
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://ray-head:8265", True),
+        ("10.0.0.1:8265", True),
+        ("https://ray-head", False),
+        ("http://[::1]:8265", False),
+    ],
+)
+def test_a_token_is_not_shown_on_the_way(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, shown: bool
+) -> None:
+    monkeypatch.setattr("affect.engine.submit._lets_everybody_in", lambda address: False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    sentence = refused(project, address)
+    assert ("http would show our token to everyone on the way" in sentence) is shown
+    assert ("there is none in RAY_AUTH_TOKEN" in sentence) is not shown
+
+
 def test_no_dashboard(project: Path) -> None:
     assert refused(project, "127.0.0.1:1").startswith("--address http://127.0.0.1:1: no dashboard of a Ray cluster")
     with dashboard(404) as (address, _):
