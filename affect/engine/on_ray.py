@@ -197,7 +197,7 @@ class OnRay:
         import ray
 
         room = ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 0)
-        return bool(self._starting) and len(self._idle) + len(self._running) < room
+        return bool(self._starting) and (len(self._idle) + len(self._running) + 1) * self.each <= room
 
     @property
     def free(self) -> int:
