@@ -137,7 +137,7 @@ def _parser(study: Study) -> Parser:
 
 def _main(study: Study, args: argparse.Namespace) -> int:
     console = stdout()
-    job.refuse_lost({"--results": args.results, "--reports": args.reports})
+    job.refuse_lost({"--results": args.results, "--reports": args.reports, "--checkpoints": args.checkpoints})
     store = Store(args.results, study.name)
     check_folder(Path(args.reports))
     resolved = resolve(study, args)

@@ -159,7 +159,8 @@ class Figure:
     """For the kinds of grids: the system whose rows are drawn; for `learned`, the name of a row."""
     factors: tuple[str, ...] = ()
     """The grid's factors, one for a curve, two for a heat map; rows with other factors are not in the figure. A figure
-    of the kind `factor_lines` that names no system draws all that vary the factor."""
+    of the kind `factor_lines` that names no system draws all that vary the factor, one of the kind `label_fractions`
+    without factors all rows."""
     errors: str = ""
     """For `factor_lines`: the rows over which imputation errors are drawn, instead of the study's metric."""
 

@@ -2,7 +2,7 @@
 """P1, Section IV-D: what the ladder's hyperparameters are worth, by grids and by searches.
 
 python studies/ladder_hyperparameters.py                                        # grids, demo on synthetic data
-python studies/ladder_hyperparameters.py --corpus corpora/qcc --label-fraction 0.1
+python studies/ladder_hyperparameters.py --corpus corpora/qcc --label-fraction 1.0 0.1 0.02    # and curves over labels
 python studies/ladder_hyperparameters.py --corpus corpora/qcc --label-fraction 0.1 --search 100 --systems Lad+UL+MTL MTL
 """
 
@@ -47,6 +47,8 @@ STUDY = Study(
         Figure("lambda", "factor_curve", "Weight of the reconstruction costs", SECTION, system=SYSTEM, factors=("λ",)),
         Figure("noise", "factor_curve", "Variance of the noise", OURS, system=SYSTEM, factors=("σ²",)),
         Figure("pool", "factor_curve", "Share of the unlabelled pool", OURS, system=SYSTEM, factors=("pool",)),
+        Figure("lambda_labels", "label_fractions", "λ by labels used", OURS, system=SYSTEM, factors=("λ",)),
+        Figure("pool_labels", "label_fractions", "The pool by labels used", OURS, system=SYSTEM, factors=("pool",)),
         Figure("weights", "heat_map", "Weights of arousal and valence", SECTION, system=SYSTEM, factors=("α", "β")),
         Figure("lambda_rate", "heat_map", "λ and learning rate", OURS, system=SYSTEM, factors=("λ", "rate")),
     ),

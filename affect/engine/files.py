@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 from affect.errors import UserError
 from affect.files import TEMPORARY, write_whole
 
+GLANCE = 1.0
+"""Seconds to wait for a lock: whoever looks whether a folder is in use holds it for a moment."""
+
 Guard = Callable[[], None]
 """UserError where the folder is no longer this run's."""
 
@@ -134,7 +137,7 @@ class LocalFolder(Folder):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=GLANCE)
         except Timeout:
             raise UserError(f"{self}: is in use by another run; wait for it or use another --results.") from None
         except OSError as error:

@@ -24,12 +24,12 @@ def is_absolute(place: str) -> bool:
     return "://" in place or Path(place).is_absolute()
 
 
-def refuse_lost(places: Mapping[str, str]) -> None:
-    """Refuse option → place where a job would write into its copy of the code, which Ray removes."""
+def refuse_lost(places: Mapping[str, str | None]) -> None:
+    """Refuse option → place (None: not given) where a job would write into its copy of the code, which Ray removes."""
     if metadata() is None:
         return
     for option, place in places.items():
-        if not is_absolute(place):
+        if place is not None and not is_absolute(place):
             raise UserError(
                 f"{option} {place}: would be lost with this job's copy of the code; give an absolute path or a URI, "
                 "or submit with `affect submit`, which does so."

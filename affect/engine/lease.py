@@ -3,7 +3,8 @@
 A lock is a numbered file that only its holder writes: again and again while it lives, and a last time to say that it is
 done. The highest number holds the place. Whoever wants it creates the next number, which the store grants to one alone,
 once the highest says that it is done or has been silent for `LEASE` seconds by the taker's own clock. All that this asks
-of a store are exclusive creation and listings that are up to date; two clocks are never compared.
+of a store are exclusive creation, which is tried whenever a place is taken, and listings that are up to date; two clocks
+are never compared.
 """
 
 from __future__ import annotations
@@ -107,10 +108,21 @@ def _acquire(place: Place, me: Holder, of: str, warn: Callable[[str], None]) -> 
         # Looking decides: a put may have arrived although its answer did not, and who looked long ago may create a
         # number that has been cleared away since, below a higher one.
         if _current(place)[1] == me:
+            _refuse_lax(place, highest + 1, me, of)
             for number in _numbers(place):
                 if number <= highest:
                     place.remove(str(number))
             return highest + 1
+
+
+def _refuse_lax(place: Place, number: int, me: Holder, of: str) -> None:
+    """UserError where a file that exists can be created again: there two runs would hold the place."""
+    try:
+        place.create(str(number), _content(me))
+    except FileExistsError:
+        return
+    _renew(place, number, replace(me, done=True))
+    raise UserError(f"{of}: its server cannot keep two runs apart (it creates what exists already); use another one.")
 
 
 def _beat(place: Place, number: int, me: Holder, ended: threading.Event, seconds: float) -> None:

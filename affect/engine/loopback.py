@@ -27,7 +27,8 @@ def prepare(address: str | None) -> None:
 
 
 def is_open(address: str) -> bool:
-    """Whether others can use the Ray at `address` (host:port) without a token: asked as a stranger would ask."""
+    """Whether others can use the Ray at `address` (host:port) without a token: asked as a stranger would ask. UserError
+    where it does not answer strangers, unless it is one with TLS: that asks everybody for a certificate."""
     import grpc
 
     if _loopback_only(address):
@@ -36,8 +37,24 @@ def is_open(address: str) -> bool:
         try:
             channel.unary_unary(ANY_CALL)(b"", timeout=SECONDS)
         except grpc.RpcError as error:
-            return bool(error.code() != grpc.StatusCode.UNAUTHENTICATED)
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return False
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                    return False
+                raise UserError(
+                    f"{address}: did not say whether it asks for a token ({error.code().name}); try again, or add "
+                    "--allow-open-cluster."
+                ) from None
     return True
+
+
+def open_to_all(address: str) -> UserError:
+    """What is said of a cluster that lets everybody in."""
+    return UserError(
+        f"--address {address}: asks for no token, so anyone who reaches it can run code there; start it with "
+        "RAY_AUTH_MODE=token, or add --allow-open-cluster."
+    )
 
 
 def _loopback_only(address: str) -> bool:

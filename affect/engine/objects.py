@@ -1,4 +1,4 @@
-"""A folder on an object store, or on anything else that fsspec knows: there a put is whole by nature."""
+"""A folder on an object store, where a put is whole by nature."""
 
 from __future__ import annotations
 

@@ -128,13 +128,14 @@ class OnRay:
             raise UserError(
                 f"--address {address}: joining Ray failed ({reason}); where tokens are used, set RAY_AUTH_MODE=token."
             ) from None
-        # Whoever submitted a job has chosen its cluster.
-        if not (in_job or self._allow_open) and loopback.is_open(ray.get_runtime_context().gcs_address):
+        if in_job or self._allow_open:  # Whoever submitted a job has chosen its cluster.
+            return
+        try:
+            if loopback.is_open(ray.get_runtime_context().gcs_address):
+                raise loopback.open_to_all(address)
+        except UserError:
             ray.shutdown()
-            raise UserError(
-                f"--address {address}: asks for no token, so anyone who reaches it can run code there; start it with "
-                "RAY_AUTH_MODE=token, or add --allow-open-cluster."
-            )
+            raise
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -196,7 +197,7 @@ class OnRay:
         import ray
 
         room = ray.cluster_resources().get("GPU" if self.device == "cuda" else "CPU", 0)
-        return bool(self._starting) and len(self._idle) + len(self._running) < room
+        return bool(self._starting) and (len(self._idle) + len(self._running) + 1) * self.each <= room
 
     @property
     def free(self) -> int:

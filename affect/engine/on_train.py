@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -25,6 +24,7 @@ import torch
 from affect.engine.executors import TRIES, Beat, Failure, attempt, attempt_measure
 from affect.engine.on_ray import OnRay
 from affect.engine.packs import Measure, Pack
+from affect.engine.scratch import Scratch
 from affect.engine.work import PackResult, Probe, Workplace
 from affect.errors import UserError
 from affect.systems.base import Fitting
@@ -84,7 +84,7 @@ class OnTrain(OnRay):
         super().__init__(device, address, slots, each=workers * share, allow_open=allow_open)
         self.crew = Crew(device, workers, share, seconds)
         self._checkpoints = checkpoints
-        self._folder: str | None = None
+        self._scratch: Scratch | None = None
 
     def start(self, place: Workplace, beat: Beat) -> None:
         import ray
@@ -99,13 +99,15 @@ class OnTrain(OnRay):
             )
         if self._checkpoints is None and sum(node["Alive"] for node in ray.nodes()) > 1:
             raise UserError("--executor train: on several nodes name a folder that all of them see with --checkpoints.")
-        self._folder = tempfile.mkdtemp(prefix="affect-train-", dir=self._checkpoints)
+        self._scratch = Scratch(self._checkpoints)
         super().start(place, beat)
 
     def _worker(self) -> Any:
         import ray
 
-        return ray.remote(_Trainer).options(max_restarts=0, num_cpus=0).remote(self._place, self.crew, self._folder)
+        assert self._scratch is not None
+        folder = str(self._scratch.path)
+        return ray.remote(_Trainer).options(max_restarts=0, num_cpus=0).remote(self._place, self.crew, folder)
 
     def close(self) -> None:
         import ray
@@ -114,8 +116,9 @@ class OnTrain(OnRay):
             # A Ray that lives on would keep the workers' CPUs for a trainer that is killed.
             ray.wait([trainer.end.remote() for trainer in self._idle], num_returns=len(self._idle), timeout=LEAVE)
         super().close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
 
 
 class _Trainer:
@@ -190,13 +193,17 @@ def _fit(config: dict[str, Any], folder: str) -> None:
     try:
         os.environ.update(QUIET)
         from ray import train
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
+
+        from affect.engine.rendezvous import FileConfig
 
         crew: Crew = config["crew"]
         TorchTrainer(
             _serve,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if crew.device == "cuda" else "gloo", timeout_s=PATIENCE),
+            torch_config=FileConfig(
+                backend="nccl" if crew.device == "cuda" else "gloo", timeout_s=PATIENCE, folder=folder
+            ),
             scaling_config=train.ScalingConfig(
                 num_workers=crew.workers,
                 use_gpu=crew.device == "cuda",

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoints",
         metavar="DIR",
-        help="folder for the state of trials in training, emptied when the run ends; default: a temporary one. On "
-        "several nodes it must be one that all of them see",
+        help="folder for the state of trials in training, emptied when the run ends or, where it was killed, by the "
+        "next one on the same machine; default: a temporary one. On several nodes it must be one that all of them see",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from affect.engine import job
 
-PACKAGES = ("affect", "torch", "ray", "numpy", "numba", "pandas", "pyarrow", "scikit-learn", "scipy")
+PACKAGES = ("affect", "torch", "ray", "numpy", "numba", "pandas", "pyarrow", "scikit-learn", "scipy", "optuna")
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("affect", "search_spaces", "studies")

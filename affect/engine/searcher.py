@@ -61,7 +61,7 @@ class Searcher:
         """All phases of a search, as far as the deadline allows."""
         earlier = self.store.searches().get(search.name)
         over = set(earlier[1]["number"]) if earlier else set()
-        study = self._suggest(search)
+        study = self.suggest(search)
         failed = tuple(
             f"suggestion {number}: {why}" for number, why in suggestions.messages(study).items() if number not in over
         )
@@ -74,7 +74,7 @@ class Searcher:
             return unfinished
         if search.declared.control and search.spent(study):
             control = replace(search, steps=search.spent(study))
-            other = self._suggest(control)
+            other = self.suggest(control)
             self.store.save_search(_record(control, other), history_of(control, other))
             if control.lacking(other):
                 return unfinished
@@ -93,7 +93,8 @@ class Searcher:
         failed += tuple(f"{t.system}, seed {t.seed} (trial {t.id[:12]}): {why}" for t, why in summary.failed)
         return Outcome(record, not summary.left, failed)
 
-    def _suggest(self, search: ResolvedSearch) -> optuna.Study:
+    def suggest(self, search: ResolvedSearch) -> optuna.Study:
+        """The suggestions of a search or of a control, as far as the deadline allows; rows and history are stored."""
         from affect.engine.tuning import carry_on
 
         watch, known = _Watch(search, self.display), self.store.searches().get(search.name)

@@ -12,15 +12,18 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from affect.data.manifest import MANIFEST
 from affect.data.readers import CORPORA
 from affect.data.twin import NAMES as TWINS
 from affect.engine.job import is_absolute
+from affect.engine.loopback import open_to_all
 from affect.engine.provenance import RECORD, provenance
 from affect.errors import UserError
 
@@ -92,6 +95,7 @@ class _Places(argparse.ArgumentParser):
         self.add_argument("--corpus")
         self.add_argument("--results", default="results")
         self.add_argument("--reports", default="reports")
+        self.add_argument("--checkpoints")
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}.")
@@ -100,8 +104,10 @@ class _Places(argparse.ArgumentParser):
 def absolute_arguments(arguments: Sequence[str], here: Path) -> list[str]:
     """`arguments` of a study with every place as an absolute path or URI; relative ones are meant from `here`."""
     places, rest = _Places().parse_known_args(arguments)
-    for option, place in (("--results", places.results), ("--reports", places.reports)):
-        rest += [option, place if is_absolute(place) else str((here / place).resolve())]
+    named = {"--results": places.results, "--reports": places.reports, "--checkpoints": places.checkpoints}
+    for option, place in named.items():
+        if place is not None:
+            rest += [option, place if is_absolute(place) else str((here / place).resolve())]
     return rest if places.corpus is None else [*rest, "--corpus", _corpus(places.corpus, here)]
 
 
@@ -149,11 +155,14 @@ def _settle_token(address: str, allow_open: bool) -> None:
     """Refuse a cluster that lets everybody in, or make Ray (not imported yet) show our token to one that does not."""
     if _lets_everybody_in(address):
         if not allow_open:
-            raise UserError(
-                f"--address {address}: asks for no token, so anyone who reaches it can run code there; start it with "
-                "RAY_AUTH_MODE=token, or add --allow-open-cluster."
-            )
+            raise open_to_all(address)
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # Our token is for those who ask for it.
         return
+    if _shows_what_is_sent(address):
+        raise UserError(
+            f"--address {address}: http would show our token to everyone on the way; give an https address or a tunnel, "
+            "as by ssh -L 8265:127.0.0.1:8265 HOST."
+        )
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if not os.environ.get("RAY_AUTH_TOKEN") and not _has_text(file):
         raise UserError(f"--address {address}: asks for a token, and there is none in RAY_AUTH_TOKEN or {file}.")
@@ -165,6 +174,16 @@ def _has_text(file: Path) -> bool:
         return bool(file.read_text(encoding="utf-8").strip())
     except OSError:
         return False
+
+
+def _shows_what_is_sent(address: str) -> bool:
+    """Whether a dashboard at `address` is reached without encryption and not on this machine."""
+    parts = urlsplit(address)
+    try:
+        here = ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        here = parts.hostname == "localhost"
+    return parts.scheme != "https" and not here
 
 
 def _lets_everybody_in(address: str) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def factor_curve(analysis: Analysis, figure: Figure) -> Canvas | None:
     """Mean development and test values against one factor, with 95 % t intervals over seeds; a panel per target."""
-    rows, cube = _rows(analysis, figure), analysis.cube
+    rows, cube = rows_of(analysis, figure), analysis.cube
     places = [cube.systems.index(row.name) for row in rows]
     if len(rows) < 2 or np.isnan(cube.values[cube.main, places]).all():
         return None
@@ -59,7 +59,7 @@ def factor_curve(analysis: Analysis, figure: Figure) -> Canvas | None:
 def heat_map(analysis: Analysis, figure: Figure) -> Canvas | None:
     """Mean development values over two factors, the best in bold; a panel per target, or per label fraction of the one
     target."""
-    rows, cube = _rows(analysis, figure), analysis.cube
+    rows, cube = rows_of(analysis, figure), analysis.cube
     first, second = ([row.factors[name] for row in rows] for name in figure.factors)
     down, across = (sorted(set(values), key=_order) for values in (first, second))
     shown = [(cube.main, t) for t in range(len(cube.targets))]
@@ -94,7 +94,7 @@ def heat_map(analysis: Analysis, figure: Figure) -> Canvas | None:
     return canvas
 
 
-def _rows(analysis: Analysis, figure: Figure) -> list[Row]:
+def rows_of(analysis: Analysis, figure: Figure) -> list[Row]:
     """The rows that vary just this figure's factors, in order of the first."""
     wanted = set(figure.factors)
     mine = [row for row in analysis.resolved.rows if row.system == figure.system and set(row.factors) == wanted]

@@ -12,7 +12,7 @@ from affect.report.analysis import Analysis
 from affect.report.canvas import COLOURS, GREYS, MARKERS, legend, paint, panels
 from affect.report.cube import PARTITIONS
 from affect.report.curves import CurveMeans, curve_means
-from affect.report.factors import factor_curve, heat_map
+from affect.report.factors import factor_curve, heat_map, rows_of
 from affect.report.learned import learned_lines
 from affect.report.lines import factor_lines
 from affect.stats import mean_interval
@@ -66,23 +66,28 @@ def mean_bars(analysis: Analysis, figure: Figure) -> Canvas | None:
 
 
 def label_fractions(analysis: Analysis, figure: Figure) -> Canvas | None:
-    """Mean test values against the label fraction with 95 % t intervals over seeds; None below two fractions."""
+    """Mean test values against the label fraction with 95 % t intervals over seeds, of all rows or of a grid's; None below
+    two fractions."""
     cube = analysis.cube
     values = cube.values[..., PARTITIONS.index("test"), :]
-    if len(cube.fractions) < 2 or np.isnan(values).all():
+    shown = list(enumerate(_colours(analysis)))
+    if figure.factors:
+        places = [cube.systems.index(row.name) for row in rows_of(analysis, figure)]
+        shown = [(s, COLOURS[k % len(COLOURS)]) for k, s in enumerate(places)]
+    if len(cube.fractions) < 2 or np.isnan(values[:, [s for s, _ in shown]]).all():
         return None
     order = np.argsort(cube.fractions)
     fractions = np.array(cube.fractions)[order]
     means, (low, high) = cube.means[order, :, :, PARTITIONS.index("test")], mean_interval(values[order])
     canvas, axes = _panels(analysis, height=2.9, share="x")
     # Systems stand a little beside each other, so that their intervals do not hide one another.
-    shifts = 1.03 ** (np.arange(len(cube.systems)) - (len(cube.systems) - 1) / 2)
+    shifts = 1.03 ** (np.arange(len(shown)) - (len(shown) - 1) / 2)
     for t, panel in enumerate(axes):
-        for s, colour in enumerate(_colours(analysis)):
+        for (s, colour), shift in zip(shown, shifts, strict=True):
             error = np.nan_to_num(np.stack([means[:, s, t] - low[:, s, t], high[:, s, t] - means[:, s, t]]))
             floor = cube.systems[s] in analysis.floors
             panel.errorbar(
-                fractions * shifts[s],
+                fractions * shift,
                 means[:, s, t],
                 yerr=error,
                 color=colour,
@@ -100,7 +105,7 @@ def label_fractions(analysis: Analysis, figure: Figure) -> Canvas | None:
         panel.set_title(cube.targets[t].capitalize(), loc="left", fontweight="bold")
         panel.set_xlabel("Labels used")
     axes[0].set_ylabel(f"Test {analysis.resolved.study.metric.upper()}")
-    legend(canvas, axes[0], len(cube.systems))
+    legend(canvas, axes[0], len(shown))
     return canvas
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from affect.data.task import FitData
+from affect.errors import UserError
 from affect.streams import stream, torch_stream
 from affect.study import Settings
 from affect.systems.base import Facts
@@ -148,6 +149,13 @@ class _Source:
             torch.from_numpy(d.labelled if labelled else _pool(d, pool, seed))
             for d, seed in zip(data, seeds, strict=True)
         ]
+        rows = len(self.positions[0])
+        fewest = rows // batches_per_epoch(rows, batch_size)
+        if fewest < shard.size:
+            raise UserError(
+                f"--workers-per-trial {shard.size}: batches have {fewest} {kind} rows, and each worker needs one; use "
+                "fewer workers or a larger batch_size."
+            )
         self.targets = [torch.from_numpy(_normalised(d).astype(np.float32)) if labelled else None for d in data]
         self.orders = [
             batch_order(len(p), batch_size, stream(seed, "batches", kind))

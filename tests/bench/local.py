@@ -13,11 +13,11 @@ from typing import Any
 from affect.data.corpus import Corpus
 from affect.engine.on_ray import OnRay
 from affect.engine.packs import Pack
-from affect.engine.progress import State
+from affect.engine.progress import Shown
 from affect.engine.provenance import Provenance
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
-from affect.engine.work import Workplace
+from affect.engine.work import Workplace, workplace
 from affect.study import Resolved, Row, Study
 
 CORES = len(os.sched_getaffinity(0))
@@ -26,7 +26,7 @@ CORES = len(os.sched_getaffinity(0))
 class Silent:
     """A display that shows nothing."""
 
-    def show(self, state: State) -> None:
+    def show(self, state: Shown) -> None:
         return None
 
 
@@ -87,14 +87,18 @@ class _Watched(OnRay):
         super().submit(pack)
 
 
+def place_of(resolved: Resolved, corpus: Corpus) -> Workplace:
+    """Where `resolved` is run; what its rows say of their source is of no use to anybody."""
+    return workplace(resolved, corpus.folder, Provenance("benchmark", None, None, ""))
+
+
 def train(resolved: Resolved, corpus: Corpus, results: Path) -> tuple[Summary, float, float]:
     """Run a study from an empty results folder on the Ray that is up: (what it did, wall seconds, those before the first
     pack).
 
     The time has in it the start of the engine's actors, its measurements of pack sizes, and the writing of all results.
     """
-    provenance = Provenance("benchmark", None, None, "")
-    place = Workplace(resolved.study.name, resolved.corpus.name, str(corpus.folder.resolve()), provenance)
+    place = place_of(resolved, corpus)
     store = Store(str(results), resolved.study.name)
     executor = _Watched(resolved.device)
     started = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,7 +15,9 @@ from affect.systems.training import batch_order, batches_per_epoch
 from tests.bench.plain import ccc_loss
 
 
-def plain_mtl(data: FitData, seed: int, epochs: int = 100, lr: float = 5e-4, hidden: int = 256):
+def plain_mtl(
+    data: FitData, seed: int, epochs: int = 100, lr: float = 5e-4, hidden: int = 256
+) -> Callable[[Inputs], np.ndarray]:
     """Train on the labelled subset, keep the best development epoch per target; returns predict(Inputs) → [n, T].
 
     Starts from the weights and visits the batches of trial seed `seed`, so that the comparison is paired; the network,

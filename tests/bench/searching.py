@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,15 @@ import ray
 
 from affect.data.corpus import Corpus
 from affect.data.twin import make_twin
-from affect.engine.files import LocalFolder
-from affect.engine.journal import open_journal
-from affect.engine.provenance import Provenance
+from affect.engine.on_ray import OnRay
 from affect.engine.search import WAVES_PER_SLOT, ResolvedSearch
+from affect.engine.searcher import Searcher
 from affect.engine.store import Store
-from affect.engine.tuning import carry_on
-from affect.engine.waves import WaveResult
-from affect.engine.work import Workplace
-from affect.study import Resolved, Row, Search, Settings
+from affect.study import Row, Search, Settings
 from search_spaces import ladder
 from studies.ladder_hyperparameters import STUDY
 from tests.bench.figures import Item, Line, Target
-from tests.bench.local import CORES, ray_running, resolve
+from tests.bench.local import CORES, Silent, place_of, ray_running, resolve
 from tests.engine import engine_fakes
 from tests.engine.helpers import make_corpus, make_study
 
@@ -85,48 +80,38 @@ def _training(folder: Path) -> Waves:
     resolved = resolve(STUDY, corpus, rows, 1, 1, {"epochs": EPOCHS})
     declared = Search("Lad+L+MTL", fixed_batch, rungs=())
     search = ResolvedSearch(resolved, declared, 1.0, total=EACH * WAVES_PER_SLOT * CORES, seeds=1)
-    results: list[WaveResult] = []
     with ray_running():
-        seconds = _timed(search, corpus, folder / "a", results.append)
-    walls = [found.result.trials["wall_seconds"][0].as_py() for found in results if found.result is not None]
-    return Waves(len(walls), sum(walls) / len(walls), sum(walls) / CORES, seconds)
+        seconds = timed(search, corpus, folder / "a")
+    packs = Store(str(folder / "a"), STUDY.name).trials().drop_duplicates("pack")
+    inside = float(packs["wall_seconds"].sum())
+    return Waves(len(packs), inside / len(packs), inside / CORES, seconds)
 
 
 def _free(folder: Path) -> float:
     """Seconds of a thousand suggestions whose training costs nothing."""
     engine_fakes.install()
-    corpus = make_corpus(folder / "tiny")
-    resolved: Resolved = replace(
-        resolve(make_study((Row("climb"),)), corpus, (Row("climb"),), 1, 1, {}), label_fractions=(1.0,)
-    )
-    search = ResolvedSearch(resolved, Search("climb", engine_fakes.climbs, rungs=(3, 6)), 1.0, total=FREE, seeds=1)
+    search, corpus = free_search(folder / "tiny", FREE)
     engine_fakes.start_ray()
     try:
-        store = Store(str(folder / "results"), resolved.study.name)
-        with store.locked():
-            return _timed(search, corpus, folder / "b", partial(_commit, store))
+        return timed(search, corpus, folder / "b")
     finally:
         ray.shutdown()
 
 
-def _commit(store: Store, found: WaveResult) -> None:
-    assert found.result is not None
-    store.commit(found.pack, found.result)
+def free_search(folder: Path, total: int) -> tuple[ResolvedSearch, Corpus]:
+    """A search of `total` suggestions over a toy system, and its corpus, made in `folder`."""
+    corpus, rows = make_corpus(folder), (Row("climb"),)
+    resolved = resolve(make_study(rows), corpus, rows, 1, 1, {})
+    declared = Search("climb", engine_fakes.climbs, rungs=(3, 6))
+    return ResolvedSearch(resolved, declared, 1.0, total=total, seeds=1), corpus
 
 
-def _timed(search: ResolvedSearch, corpus: Corpus, journal: Path, commit: Callable[[WaveResult], Any]) -> float:
-    place = Workplace(
-        search.resolved.study.name, corpus.manifest.name, str(corpus.folder), Provenance("bench", None, None)
-    )
-    started = time.perf_counter()
-    carry_on(
-        search,
-        open_journal(LocalFolder(journal), "bench"),
-        place,
-        slots=CORES,
-        seconds=None,
-        stored={},
-        commit=commit,
-        heard=lambda study: None,
-    )
-    return time.perf_counter() - started
+def timed(search: ResolvedSearch, corpus: Corpus, results: Path) -> float:
+    """Seconds of a search's suggestions as a study carries them out on the Ray that is up, with all that is stored."""
+    store = Store(str(results), search.resolved.study.name)
+    executor = OnRay("cpu", slots=CORES)
+    searcher = Searcher(store, place_of(search.resolved, corpus), executor, Silent(), deadline=math.inf)
+    with store.locked():
+        started = time.perf_counter()
+        searcher.suggest(search)
+        return time.perf_counter() - started

@@ -92,6 +92,15 @@ def test_a_driver_outside_gives_workers_its_own_code(ray_cluster: Cluster, corpu
     assert set(rows_in(tmp_path / "results")["source_hash"]) == {source_hash(ROOT)}
 
 
+def test_workers_of_a_trial_on_two_nodes(ray_cluster: Cluster, corpus: Corpus, tmp_path: Path) -> None:
+    train = ("--executor", "train", "--workers-per-trial", "2", "--checkpoints", str(tmp_path))
+    options = ("--address", ray_cluster.address, "--corpus", str(corpus.folder), *SMALL, *train)
+    done = ray_cluster.run(["python", str(ROOT / STUDY), *options], tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert set(rows_in(tmp_path / "results")["status"]) == {"complete"}
+    assert not list(tmp_path.glob("affect-train-*"))
+
+
 def test_a_node_lost_midway_costs_only_its_packs(ray_cluster: Cluster, clone: Path, corpus: Corpus) -> None:
     with (clone / "affect" / "systems" / "__init__.py").open("a") as systems:
         systems.write(TOYS_ALONE)

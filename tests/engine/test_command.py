@@ -67,7 +67,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--set", "fault=big"], "fault=big is not one of none"),
         (["--protocol", "leak_free"], "leak_free"),
         (["--corpus", "nowhere"], "nowhere: unknown corpus"),
-        (["--results", "nowhere://x"], "nowhere://x: is no place for results (Protocol not known: nowhere)."),
+        (["--results", "nowhere://x"], "nowhere://x: is no place for results; give a local folder, or"),
         (["--executor", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there."),
         (["--workers-per-trial", "2"], "--workers-per-trial 2: goes with --executor train."),
         (["--executor", "ray", "--checkpoints", "."], "--checkpoints .: goes with --executor train."),

@@ -98,6 +98,17 @@ def test_one_of_several_creates_an_object(s3_results: Results) -> None:
     assert folder.read("one") == str(created.index(True)).encode()
 
 
+def test_a_server_that_creates_what_exists_is_refused(s3_results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    store = Store(s3_results.uri, "trial_study", told.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectFolder, "create", ObjectFolder.write)
+        with pytest.raises(UserError, match="its server cannot keep two runs apart"), store.locked():
+            pass
+    with store.locked():
+        assert not told, "the refused run holds nothing"
+
+
 def test_a_server_in_trouble_is_not_taken_for_damage(
     resolve: Resolve, place: Workplace, s3_results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +168,12 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         UserError, match=r"^s3://bucket: a package for s3:// is missing \(pip install affect\[s3\]\)\.$"
     ):
         Store("s3://bucket", "trial_study")
+
+
+@pytest.mark.parametrize("uri", ["http://host/results", "sftp://host/results", "simplecache::s3://bucket/results"])
+def test_places_without_exclusive_creation(uri: str) -> None:
+    with pytest.raises(UserError, match=rf"^{uri}: is no place for results; give a local folder, or an object store"):
+        Store(uri, "trial_study")
 
 
 def test_other_file_systems(resolve: Resolve, place: Workplace) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +18,12 @@ import pytest
 from affect.engine.executors import Executor, Inline
 from affect.engine.on_ray import OnRay
 from affect.engine.on_train import OnTrain
+from affect.engine.scratch import Scratch
 from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.study import Resolved, Row
 from tests.engine.engine_fakes import notes
+from tests.engine.helpers import environment
 from tests.engine.test_executors import go
 
 pytestmark = pytest.mark.ray
@@ -98,6 +102,34 @@ def test_a_worker_that_fails_alone_does_not_leave_the_others_waiting(
     assert [message for _, message in summary.failed] == ["ArithmeticError: only here"]
     status = rows.drop_duplicates("trial").set_index("system")["status"]
     assert dict(status) == {"toy": "failed", "other": "complete"}
+
+
+def test_a_killed_run_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
+    code = "\n".join(
+        (
+            "import os, sys",
+            "from pathlib import Path",
+            "from affect.engine.scratch import Scratch",
+            "(Scratch(Path(sys.argv[1])).path / 'checkpoint').touch()",
+            "os.kill(os.getpid(), 9)",
+        )
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment(), check=False)
+    assert len(list(tmp_path.rglob("checkpoint"))) == 1
+    mine = Scratch(tmp_path)
+    other = Scratch(tmp_path)
+    assert {path for path in tmp_path.iterdir() if path.is_dir()} == {mine.path, other.path}
+    mine.close()
+    other.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trainers_that_the_cluster_has_no_room_for(ray_with_toys: None) -> None:
+    executor = OnTrain("cpu", slots=2, workers=2)
+    executor._starting = {"second": None}
+    assert executor._more_to_come()
+    executor._idle = ["first"]
+    assert not executor._more_to_come(), "two CPUs are one trainer of two workers"
 
 
 def test_more_workers_than_there_will_ever_be(ray_with_toys: None, place: Workplace) -> None:

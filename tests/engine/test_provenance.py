@@ -22,7 +22,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_packages_that_results_depend_on() -> None:
     named = {part.split()[0] for part in provenance().packages.split(", ")}
-    assert {"torch", "numpy", "numba", "scikit-learn"} <= named
+    assert {"torch", "numpy", "numba", "scikit-learn", "optuna"} <= named
 
 
 @pytest.mark.parametrize(

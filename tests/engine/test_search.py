@@ -20,6 +20,8 @@ from affect.data.corpus import Corpus
 from affect.engine import suggestions
 from affect.engine.files import LocalFolder
 from affect.engine.journal import open_journal
+from affect.engine.store import Store
+from tests.bench import searching
 from tests.engine import toy_study
 from tests.engine.helpers import environment
 from tests.engine.test_crash import HERE, contents, end
@@ -261,3 +263,12 @@ def _climb(config: dict[str, float]) -> None:
 
     for epoch in range(1, 10):
         tune.report({"value": config["height"] * epoch / 9})
+
+
+def test_what_a_search_costs_is_measured_on_the_road_of_a_study(
+    ray_with_toys: None, toys: None, tmp_path: Path
+) -> None:
+    search, corpus = searching.free_search(tmp_path / "tiny", 10)
+    assert searching.timed(search, corpus, tmp_path) > 0
+    _, history = Store(str(tmp_path), search.resolved.study.name).searches()[search.name]
+    assert len(history) >= 10

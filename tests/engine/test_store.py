@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from affect.engine import index, requests
 from affect.engine.executors import Inline
@@ -84,6 +86,17 @@ def test_one_run_at_a_time_and_a_killed_one_lets_go(results: Results, short_leas
         holder.wait()
         with Store(results.uri, "trial_study").locked():
             pass
+
+
+def test_who_looks_whether_a_folder_is_in_use_stops_no_run(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "trial_study")
+    with store.locked():
+        pass
+    look = FileLock(tmp_path / "trial_study" / ".lock", thread_local=False)
+    look.acquire()
+    threading.Timer(0.2, look.release).start()
+    with store.locked():
+        assert store.in_use()
 
 
 def test_folders_of_other_studies_are_refused(results: Results) -> None:

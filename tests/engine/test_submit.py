@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from affect.command import main
 from affect.data import twin
 from affect.data.corpus import Corpus
 from affect.data.manifest import MANIFEST
@@ -27,6 +29,7 @@ from affect.engine.submit import _follow, absolute_arguments, files_sent, refuse
 from affect.engine.work import open_task
 from affect.errors import UserError
 from affect.study import TaskSpec
+from tests.engine import toy_study
 from tests.engine.helpers import ROOT, environment
 
 
@@ -108,6 +111,26 @@ def test_a_token_is_needed(project: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert requests == ["GET /api/version"]
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://ray-head:8265", True),
+        ("10.0.0.1:8265", True),
+        ("https://ray-head", False),
+        ("http://[::1]:8265", False),
+    ],
+)
+def test_a_token_is_not_shown_on_the_way(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, shown: bool
+) -> None:
+    monkeypatch.setattr("affect.engine.submit._lets_everybody_in", lambda address: False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    sentence = refused(project, address)
+    assert ("http would show our token to everyone on the way" in sentence) is shown
+    assert ("there is none in RAY_AUTH_TOKEN" in sentence) is not shown
+
+
 def test_no_dashboard(project: Path) -> None:
     assert refused(project, "127.0.0.1:1").startswith("--address http://127.0.0.1:1: no dashboard of a Ray cluster")
     with dashboard(404) as (address, _):
@@ -128,6 +151,8 @@ def test_places_become_absolute(corpus: Corpus, tmp_path: Path) -> None:
     ]
     kept = ["--results", "s3://bucket/results", "--reports", "/shared/reports"]
     assert absolute_arguments(kept, tmp_path) == kept
+    saved = absolute_arguments([*kept, "--checkpoints", "saved"], tmp_path)
+    assert saved == [*kept, "--checkpoints", str(tmp_path / "saved")]
     found = absolute_arguments([*kept, "--corpus", corpus.folder.name], corpus.folder.parent)
     assert found == [*kept, "--corpus", str(corpus.folder)]
     (tmp_path / "corpora").symlink_to(corpus.folder.parent)
@@ -215,12 +240,17 @@ def test_the_source_hash_is_that_of_what_is_sent(project: Path) -> None:
     assert source_hash(project, files_sent(project)) == digest
 
 
-def test_places_that_a_job_would_lose(in_job: Callable[[dict[str, str]], None]) -> None:
+def test_places_that_a_job_would_lose(
+    in_job: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     job.refuse_lost({"--results": "results"})
     in_job({})
     job.refuse_lost({"--results": "/shared/results", "--reports": "s3://bucket/reports"})
     with pytest.raises(UserError, match=r"^--reports reports: would be lost with this job's copy of the code"):
         job.refuse_lost({"--results": "/shared/results", "--reports": "reports"})
+    with pytest.raises(SystemExit):
+        main(toy_study.STUDY, ["--results", "/shared/results", "--reports", "/shared/reports", "--checkpoints", "."])
+    assert "--checkpoints .: would be lost with this job's copy of the code" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asks_for_token", [True, False])
@@ -241,6 +271,18 @@ def test_who_may_join(asks_for_token: bool, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(loopback, "_loopback_only", lambda address: False)
     assert loopback.is_open(address) is not asks_for_token
     server.stop(None)
+
+
+def test_a_cluster_that_does_not_answer_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+    monkeypatch.setattr(loopback, "SECONDS", 1.0)
+    monkeypatch.setattr(loopback, "_loopback_only", lambda address: False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UserError, match=r"did not say whether it asks for a token \(\w+\); try again"):
+            loopback.is_open(address)
+        monkeypatch.setenv("RAY_USE_TLS", "1")
+        assert not loopback.is_open(address)
 
 
 def test_a_node_makes_the_twin_that_it_lacks(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from affect.report import Evidence
 from affect.report.analysis import analyse
 from affect.report.factors import factor_curve, heat_map
+from affect.report.figures import label_fractions
 from affect.study import Figure, Scale, grid
 from tests.report.conftest import make_resolved, make_study, make_values
 
@@ -21,11 +22,11 @@ CURVE = Figure("rate", "factor_curve", "Rate", "ours", system="MTL", factors=("r
 MAP = Figure("weights", "heat_map", "Weights", "ours", system="MTL", factors=("α", "β"))
 
 
-def make_analysis(rows=ROWS):
+def make_analysis(rows=ROWS, fractions=(1.0,)):
     study = replace(
         make_study(), scales={"full": Scale("open_speech", ROWS, 3)}, marks=(), tables=(), figures=(), claims=()
     )
-    resolved = make_resolved(study=study, seeds=3)
+    resolved = make_resolved(fractions, study=study, seeds=3)
     named = replace(resolved, rows=tuple(replace(row, system=row.name, factors={}) for row in rows))
     values = make_values(named)
     place = {row.name: k for k, row in enumerate(ROWS)}
@@ -67,3 +68,11 @@ def test_what_was_not_run_is_left_empty():
     (image,) = canvas.axes[0].get_images()
     assert np.ma.getmaskarray(image.get_array()).sum() == 1
     assert factor_curve(make_analysis(rows=ROWS[3:]), CURVE) is None
+
+
+def test_a_grid_over_label_fractions_has_a_line_per_value():
+    canvas = label_fractions(make_analysis(fractions=(1.0, 0.1)), replace(CURVE, kind="label_fractions"))
+    drawn = {container.get_label(): container[0].get_ydata() for container in canvas.axes[0].containers}
+    assert list(drawn) == ["MTL, rate 0.0001", "MTL, rate 0.001", "MTL, rate 0.01"]
+    np.testing.assert_allclose(list(drawn.values()), [[0.011] * 2, [0.021] * 2, [0.001] * 2], atol=1e-12)
+    assert label_fractions(make_analysis(ROWS[3:], (1.0, 0.1)), replace(CURVE, kind="label_fractions")) is None

@@ -11,6 +11,7 @@ from affect.data.task import Inputs
 from affect.errors import UserError
 from affect.systems import get_system
 from affect.systems.base import Replicate, resolve_settings
+from affect.systems.shards import Shard
 from affect.systems.training import facts_of
 from tests.systems.problems import facts
 from tests.systems.toy import class_data, toy_data
@@ -52,6 +53,17 @@ def _lacking(*cells, shape=(240, 2)):
     for rows, view in cells:
         present[rows, view] = False
     return present
+
+
+@pytest.mark.parametrize(("size", "refused"), [(21, False), (22, True)])
+def test_more_workers_than_rows_of_a_batch(size, refused):
+    system, data = get_system("MTL"), toy_data(0, labelled=63)
+    replicates = [Replicate(data, resolve_settings(system, "paper", {"batch_size": 21, "width": 8}), 0)]
+    if not refused:
+        system.begin(replicates, device="cpu", shard=Shard(0, size))
+        return
+    with pytest.raises(UserError, match=r"^--workers-per-trial 22: batches have 21 labelled rows"):
+        system.begin(replicates, device="cpu", shard=Shard(0, size))
 
 
 EVERY, SOME = slice(None), slice(10, 30)
