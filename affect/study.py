@@ -269,6 +269,11 @@ class Study:
         return replace(self, targets=targets, scales=scales, claims=claims)
 
 
+HELD_BACK = 2
+"""Version of what tasks with missing views, discarded rows or the test part's inputs give a fit, apart from others, whose
+ids do not have it. 2: discarded rows are each seed's own, and a pass is as long as that of a task that holds nothing back."""
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """What is to be learnt; with the seed (which draws the labelled subset) it fixes a `Task` exactly."""
@@ -300,9 +305,11 @@ class TaskSpec:
     def text(self) -> str:
         """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
         named = asdict(self)
-        for name in ("version", "missing", "discard"):
-            if named[name] == getattr(TaskSpec, name):
+        for name, usual in (("version", 1), ("missing", 0.0), ("discard", False)):
+            if named[name] == usual:
                 del named[name]
+        if self.missing or self.transductive:
+            named["held_back"] = HELD_BACK
         return _JSON.encode(named)
 
 

@@ -101,7 +101,10 @@ class FitData:
     n_train: int
     """How many rows of `train` belong to the training partition (the rest is the corpus' unlabelled part)."""
     pool: np.ndarray | None = None
-    """[n] positions in `train` of the unlabelled pool; None where it is all of them."""
+    """[n] positions in `train` of the unlabelled pool; None where it is all of them. Fits use no other row."""
+    epoch_rows: int = 0
+    """Rows of a pass over all that an inductive fit on whole rows would have: what a task holds back must not decide how
+    long a fit trains. 0: the pool's."""
     classes: int = 0
     """How many classes the one target has, whose values are their numbers; 0 for continuous targets."""
 
@@ -220,15 +223,19 @@ class Task:
 
     def fit_data(self, seed: int) -> FitData:
         labelled, present = self.labelled(seed), self._present(seed)
-        train, n_train = replace(self._train, present=present), len(self._rows["train"])
+        train, n_train = self._train, len(self._rows["train"])
+        pool = None
         if present is not None and self.spec.discard:
-            kept = np.flatnonzero(present.all(axis=1))
-            train = _some(self._train, kept)
-            labelled, n_train = np.flatnonzero(np.isin(kept, labelled)), int((kept < n_train).sum())
+            # `train` stays what it is for all seeds: replicates of a pack take their rows from the same arrays.
+            pool = np.flatnonzero(present.all(axis=1))
+            labelled = np.intersect1d(labelled, pool)
+        elif present is not None:
+            train = replace(train, present=present)
+        if self.spec.transductive:
+            pool = np.concatenate([labelled, np.arange(n_train, len(train))])
         y = self._targets[train.rows[labelled]]
         std = np.ones(1) if self.classes else y.std(axis=0)
         development = self._rows["development"]
-        beside = np.arange(n_train, len(train))
         return FitData(
             train=train,
             labelled=labelled,
@@ -239,7 +246,8 @@ class Task:
             development=self._inputs(development),
             y_development=self._targets[development],
             n_train=n_train,
-            pool=np.concatenate([labelled, beside]) if self.spec.transductive else None,
+            pool=pool,
+            epoch_rows=n_train + len(self._rows["unlabelled"]),
             classes=self.classes,
         )
 

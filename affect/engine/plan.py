@@ -194,6 +194,7 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
         n_development=corpus.rows[DEVELOPMENT],
         widths=widths,
         classes=corpus.classes,
+        epoch_rows=corpus.pool,
     )
 
 

@@ -79,7 +79,8 @@ def _notes(table: Table, analysis: Analysis, fractions: list[int], published: Pu
     ]
     if any(row.transductive for row in analysis.resolved.rows):
         notes.append(
-            "Rows that fit on inputs of the test part see those and the labelled training rows, and no label of the test part."
+            "Rows that fit on inputs of the test part see those and the labelled training rows, and no label of the test part; "
+            "what the other training rows give them is the mean and deviation of each feature."
         )
     for mark in study.marks:
         than = "worse" if mark.worse else "better"

@@ -20,6 +20,7 @@ from affect.systems.training import (
     accuracy,
     batches_per_epoch,
     concordance,
+    epoch_size,
     pool_rows,
     pool_size,
 )
@@ -53,7 +54,7 @@ class StackedFitting:
         pool = pool_rows(pool_size(first), settings)
         seeds = [replicate.seed for replicate in replicates]
         self.trainer = Trainer(network, self.data, seeds, scalars, batch_size, device, pool, shard)
-        rows = pool_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
+        rows = epoch_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
         self.development = first.development.take(slice(None)).to(device)
@@ -202,6 +203,7 @@ def imputation(network: Network, parameters: Parameters) -> Callable[[Inputs], n
 
 
 def calibration_rows(data: FitData, most: int) -> Tensor:
-    """Normalised training rows [C, D] for inference statistics: all of them, or `most` evenly spaced ones."""
-    count = min(most, data.n_train)
-    return data.train.take(torch.from_numpy(np.linspace(0, data.n_train - 1, count).astype(np.int64)))
+    """Normalised training rows [C, D] for inference statistics: all that a fit may use, or `most` evenly spaced ones."""
+    rows = np.arange(data.n_train) if data.pool is None else data.pool
+    chosen = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
+    return data.train.take(torch.from_numpy(rows[chosen]))

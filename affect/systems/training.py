@@ -110,8 +110,8 @@ POOL = "unlabelled_fraction"
 
 
 def pool_rows(rows: int, settings: Settings) -> int:
-    """How many of the pool's `rows` a fit uses. An epoch has the steps of the whole pool all the same, or less data would
-    mean less training."""
+    """How many of the pool's `rows` a fit uses. An epoch has its steps all the same, or less data would mean less
+    training."""
     return max(1, round(rows * float(settings.get(POOL, 1.0))))
 
 
@@ -213,6 +213,11 @@ def pool_size(data: FitData) -> int:
     return len(data.train) if data.pool is None else len(data.pool)
 
 
+def epoch_size(data: FitData) -> int:
+    """Unlabelled rows that make an epoch."""
+    return data.epoch_rows or pool_size(data)
+
+
 def _pool(data: FitData, used: int, seed: int) -> np.ndarray:
     """Positions of the unlabelled rows that are used: the head of one permutation per seed, so that less is part of more."""
     rows = np.arange(len(data.train)) if data.pool is None else data.pool
@@ -300,4 +305,4 @@ def facts_of(data: FitData) -> Facts:
     """Sizes of a task as `System.structure` knows them when planning."""
     inputs = data.train
     sizes = (len(data.labelled), pool_size(data), len(data.development))
-    return Facts(inputs.width, data.targets, *sizes, inputs.widths, data.classes)
+    return Facts(inputs.width, data.targets, *sizes, inputs.widths, data.classes, data.epoch_rows)

@@ -10,13 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
+from affect import study
 from affect.data.corpus import Corpus, TargetInfo, class_target
 from affect.data.task import Task
 from affect.data.twin import twin_facts
 from affect.data.writer import array_view
 from affect.engine.plan import task_facts
 from affect.errors import UserError
-from affect.study import ALL_VIEWS, TaskSpec
+from affect.study import ALL_VIEWS, TaskSpec, Trial
+from affect.systems import get_system, stages
+from affect.systems.base import Replicate, resolve_settings
+from affect.systems.fitting import calibration_rows
 from affect.systems.stack import Layout
 from affect.systems.training import Network, Trainer, Update, facts_of
 
@@ -195,11 +199,13 @@ def test_incomplete_rows_may_be_discarded(corpus):
     task = open_task(corpus, fraction=0.1, missing=0.7, discard=True)
     fit, all_rows = task.fit_data(2), whole.fit_data(2)
     complete = np.flatnonzero(all_rows.train.present.all(1))
-    np.testing.assert_array_equal(fit.train.rows, all_rows.train.rows[complete])
+    np.testing.assert_array_equal(fit.train.rows, all_rows.train.rows)
+    np.testing.assert_array_equal(fit.pool, complete)
     known = np.intersect1d(all_rows.labelled, complete)
-    np.testing.assert_array_equal(fit.train.rows[fit.labelled], all_rows.train.rows[known])
+    np.testing.assert_array_equal(fit.labelled, known)
     np.testing.assert_array_equal(fit.y_labelled, whole._targets[all_rows.train.rows[known]])
-    assert (fit.train.present, fit.n_train, fit.pool) == (None, len(complete), None)
+    assert fit.train.present is None
+    assert set(map(tuple, calibration_rows(fit, 5000).numpy())) == set(map(tuple, fit.train.numpy(complete)))
     facts = corpus.facts("as_published", ("emotion",), "eeg+eye")
     assert task_facts(facts, task.spec) == facts_of(fit)
     assert (task_facts(facts, whole.spec).n_labelled, facts_of(fit).n_labelled) == (40, 12)
@@ -207,6 +213,64 @@ def test_incomplete_rows_may_be_discarded(corpus):
         task_facts(facts, replace(task.spec, label_fraction=0.03, missing=0.9))
     with pytest.raises(UserError, match="a task without any cannot discard"):
         open_task(corpus, discard=True)
+
+
+def test_packs_pair_each_replicates_rows_with_its_labels_where_rows_are_discarded(corpus):
+    """Of two views of noise, which no row shares with another, a batch tells the rows, and so their classes."""
+    seeds = (0, 1, 2)
+    data = [open_task(corpus, fraction=0.2, missing=0.5, discard=True).fit_data(seed) for seed in seeds]
+    assert len({tuple(each.pool) for each in data}) == 3
+    update = Update("u", ("labelled", "unlabelled"), lambda p, batches, scalars: p["w"].sum(), (), ())
+    network = Network(
+        Layout({"w": (1,)}), lambda seed: {"w": torch.zeros(1)}, (update,), lambda p, c: p, lambda p, x: x
+    )
+    scalars = [{"learning_rate": 0.1, "weights": [1.0]}] * 3
+    sources = Trainer(network, data, seeds, scalars, 100, "cpu").sources
+    labelled, unlabelled = sources["labelled"].next(), sources["unlabelled"].next()
+    for k, (one, seed) in enumerate(zip(data, seeds, strict=True)):
+        own = {tuple(row): y for row, (y,) in zip(one.train.numpy(one.labelled), one.y_labelled, strict=True)}
+        assert [own[tuple(row)] for row in labelled.x[k].numpy()] == labelled.y[k, :, 0].tolist()
+        pool = set(map(tuple, one.train.numpy(one.pool)))
+        assert all(tuple(row) in pool for row in unlabelled.x[k].numpy()), "no discarded row is seen"
+        alone = Trainer(network, [one], (seed,), scalars[:1], 100, "cpu").sources
+        assert torch.equal(alone["labelled"].next().x[0], labelled.x[k])
+        assert torch.equal(alone["unlabelled"].next().x[0], unlabelled.x[k])
+
+
+@pytest.mark.parametrize("held", [{}, {"missing": 0.9}, {"missing": 0.9, "discard": True}, {"transductive": True}])
+def test_what_is_held_back_shortens_no_epoch(corpus, held):
+    task = open_task(corpus, fraction=0.1, **held)
+    known = facts_of(task.fit_data(0))
+    planned = task_facts(corpus.facts("as_published", ("emotion",), "eeg+eye"), task.spec)
+    assert known == planned
+    assert known.n_epoch == 400
+    settings = {"batch_size": 40, "epochs": 3, "latent": 2, "hidden": "3"}
+    system = get_system("SMVAE")
+    given = resolve_settings(system, "paper", settings)
+    assert system.steps(given, known) == 30
+    replicate = Replicate(task.fit_data(0), given, 0)
+    assert system.begin([replicate], device="cpu").steps == 10
+    stage = stages.CORRNET
+    own = {name: hp.default for name, hp in stage.hyperparameters.items()} | {
+        "batch_size": 40,
+        "epochs": 3,
+        "latent": 2,
+    }
+    assert stage.steps(own, known) == 30
+
+
+def test_ids_tell_versions_of_what_is_held_back(corpus, monkeypatch):
+    """Tasks that hold nothing back keep their ids."""
+    usual, held = open_task(corpus).spec, [{"missing": 0.1}, {"missing": 0.1, "discard": True}, {"transductive": True}]
+
+    def ids() -> list[str]:
+        specs = [usual, *(replace(usual, **changes) for changes in held)]
+        return [Trial("toy", 1, "paper", {}, spec, 0, "cpu").id for spec in specs]
+
+    now = ids()
+    monkeypatch.setattr(study, "HELD_BACK", study.HELD_BACK + 1)
+    assert [a == b for a, b in zip(now, ids(), strict=True)] == [True, False, False, False]
+    assert study.HELD_BACK - 1 == 2, "raised whenever one of the tests above had to be changed"
 
 
 def test_a_transductive_task_with_missing_views(corpus):
