@@ -40,7 +40,7 @@ from affect.systems.vae import (
     network_of,
     per_row,
 )
-from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_weights, presence, refuse_one, views_of
+from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_log_weights, presence, refuse_one, views_of
 
 
 def semi_supervised_network(
@@ -96,7 +96,8 @@ def _weights(settings: Settings, facts: Facts) -> dict[str, Any]:
     start = torch.full((views,), views**-0.5) if squared else torch.zeros(views)
 
     def learned(p: Parameters) -> dict[str, Tensor]:
-        return {f"weight view {v + 1}": weight for v, weight in enumerate(mixture_weights(p, squared).unbind(-1))}
+        weights = mixture_log_weights(p, squared).exp()
+        return {f"weight view {v + 1}": weight for v, weight in enumerate(weights.unbind(-1))}
 
     return {"extra": {"weights": start}, "learned": learned}
 
