@@ -174,7 +174,7 @@ class Claim:
     - `relative_gain`: the best of `systems` gains over the first of `baselines` about as much as was published: the
       mean gain is at least half the published one, and the interval of the difference lies above zero;
     - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
-      of `systems`;
+      of `systems` and of the grids that they are points of;
     - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
     - `rises`: what is measured of each of `systems` rises with `factor`, from value to value;
     - `more_labels`: each of `systems` is better with the most labels of the run than with the fewest;

@@ -131,6 +131,7 @@ STUDY = Study(
     paper="smvae",
     targets=(),
     metric="accuracy",
+    presets=("paper", "author_code"),
     view=ALL_VIEWS,
     view_names={"eeg": "EEG", "eye": "Eye", "peripheral": "PPS"},
     settings=SETTINGS,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from affect.engine.plan import Plan, candidates_of, plan
 from affect.engine.store import Store
-from affect.study import Resolved
+from affect.study import Resolved, Trial
 from affect.systems import get_system
 
 CELL = ["system", "label_fraction", "target"]
@@ -37,7 +39,7 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     return {
         "values": values[[*CELL, *VALUES]].sort_values([*CELL, "partition", "seed"], ignore_index=True),
         "choices": pd.DataFrame(
-            [(*key, dict(trials[0].settings), options[key[0], key[2]]) for key, trials in wanted.finals.items()],
+            [(*key, _settings(resolved, trials[0]), options[key[0], key[2]]) for key, trials in wanted.finals.items()],
             columns=[*CELL, "settings", "options"],
         ),
         "expected": pd.DataFrame(
@@ -80,6 +82,12 @@ def _options(resolved: Resolved, wanted: Plan) -> dict[tuple[str, str], int]:
         for candidates in [candidates_of(get_system(row.system), row, resolved)]
         for target in resolved.study.targets
     }
+
+
+def _settings(resolved: Resolved, trial: Trial) -> dict[str, Any]:
+    """Of a trial; with the preset it has, where a study has several, for a system may lack the one that was asked for."""
+    preset = {"preset": trial.preset} if len(resolved.study.presets) > 1 else {}
+    return {**preset, **trial.settings}
 
 
 def _finals(wanted: Plan) -> pd.DataFrame:

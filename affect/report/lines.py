@@ -111,11 +111,12 @@ def factor_grid(table: Table, analysis: Analysis) -> Grid:
     fractions = [int(f) for f in np.argsort(cube.fractions)]
     every = lines.factor
     rows = [
-        (Cell(name), *(_cell(lines, f, line[x]) if x in line else ABSENT for f in fractions for x in every))
+        (Cell(name), *(_cell(analysis, lines, f, line[x]) if x in line else ABSENT for f in fractions for x in every))
         for name, line in lines.rising.items()
     ]
     rows += [
-        (Cell(name), *(_cell(lines, f, place) for f in fractions for _ in every)) for name, place in lines.level.items()
+        (Cell(name), *(_cell(analysis, lines, f, place) for f in fractions for _ in every))
+        for name, place in lines.level.items()
     ]
     metric = _metric(analysis, table.errors)
     return Grid(
@@ -132,11 +133,11 @@ def factor_grid(table: Table, analysis: Analysis) -> Grid:
     )
 
 
-def _cell(lines: Lines, f: int, place: int) -> Cell:
+def _cell(analysis: Analysis, lines: Lines, f: int, place: int) -> Cell:
     values = lines.values[f, place]
     values = values[~np.isnan(values)]
     if len(values) == 0:
-        return MISSING
+        return MISSING if analysis.cube.expected[f, place].any() else ABSENT
     return Cell(numbers.spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")))
 
 
