@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from affect.study import Settings
@@ -20,10 +21,12 @@ SCALES = (0.1, 0.5, 1.0)
 """The paper's values of c, c1 and c2 (Sections 4.2.1 and 4.3.1)."""
 
 
-def classification_scales(every: bool = False, **others: tuple[float, ...]) -> tuple[Settings, ...]:
-    """Values of c (Eq. 8); with `every`, each beside each value of one other setting."""
-    beside = [{name: value} for name, values in others.items() for value in values] if every else [{}]
-    return tuple({"c": c, **other} for c in SCALES for other in beside)
+def classification_scales(
+    every: bool = False, beside: Mapping[str, tuple[float, ...]] | None = None, **fixed: Any
+) -> tuple[Settings, ...]:
+    """Values of c (Eq. 8) with `fixed` settings; with `every`, each with each value of one other setting `beside` it."""
+    others = [{name: value} for name, values in (beside or {}).items() for value in values] if every else [{}]
+    return tuple({"c": c, **fixed, **other} for c in SCALES for other in others)
 
 
 def both_scales(every: bool) -> tuple[Settings, ...]:

@@ -23,10 +23,10 @@ FULL, PARTIAL = "FullData", "PartialData"
 def rows(missing: tuple[float, ...], every: bool) -> tuple[Row, ...]:
     """Six methods and the bound that discards incomplete rows at each share of `missing` rows, the mean as a floor, the
     bound that lacks nothing, and the grid of Figure 6 at 10 %. All choose among as many candidates: nine, or three."""
-    c, both = classification_scales(every, learning_rate=(1e-4, 3e-4, 1e-3)), both_scales(every)
+    c, both = classification_scales(every, {"learning_rate": (1e-4, 3e-4, 1e-3)}), both_scales(every)
     candidates: dict[str, tuple[Settings, ...]] = {
-        "DCCAE": classification_scales(every, imputer_reconstruction=(0.001, 0.01, 0.1)),
-        "CorrNet": classification_scales(every, imputer_correlation=(0.5, 2.0, 5.0)),
+        "DCCAE": classification_scales(every, {"imputer_reconstruction": (0.001, 0.01, 0.1)}),
+        "CorrNet": classification_scales(every, {"imputer_correlation": (0.5, 2.0, 5.0)}),
         "SDGM+": imputation_weights(every),
         "SiMVAE": both,
     }
