@@ -38,8 +38,8 @@ _CAPTIONS = {
 }
 
 _IMPUTATION = (
-    "Points: means over seeds of ‖X − X̂‖/‖X‖ of the view that training rows may lack, in normalised units, in which the "
-    "training mean has 1 over missing rows; bars: 95 % t interval over seeds."
+    "Points: means over seeds of ‖X − X̂‖/‖X‖ of the view that training rows may lack, of z-scored features, in which the "
+    "training mean has about 1 over missing rows; bars: 95 % t interval over seeds."
 )
 
 

@@ -75,7 +75,8 @@ def _notes(table: Table, analysis: Analysis, fractions: list[int], published: Pu
     p = PARTITIONS.index(table.partitions[0])
     notes = [
         f"Mean ± standard deviation of {study.metric} over {numbers.plural(int(cube.counts[..., p].max(initial=0)), 'seed')}; "
-        "bold: best of the column. Development data chose epochs and settings.",
+        "on one split: ± is of labelled rows, initial weights and batches, not of other splits; bold: best of the column. "
+        "Development data chose epochs and settings.",
     ]
     if any(row.transductive for row in analysis.resolved.rows):
         notes.append(

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
+_UNITS = (
+    "NMSE is ‖X − X̂‖/‖X‖ of z-scored features, in which the training mean has about 1 over missing rows; in raw units, "
+    "where means count in ‖X‖, it would be less."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Lines:
     """Values of systems over a factor, of the first target."""
@@ -127,7 +133,9 @@ def factor_grid(table: Table, analysis: Analysis) -> Grid:
         rows=tuple(rows),
         rules=(len(lines.rising),) if lines.level and lines.rising else (),
         notes=(
-            f"Mean ± standard deviation over seeds, {metric}. Rows below the rule have nothing to do with {table.factor}.",
+            f"Mean ± standard deviation over seeds on one split, {metric}. Rows below the rule have nothing to do with "
+            f"{table.factor}.",
+            *((_UNITS,) if table.errors else ()),
             *(f"{numbers.labels(cube.fractions[f])}: {sentence}" for f in fractions for sentence in lost(analysis, f)),
         ),
     )

@@ -43,6 +43,11 @@ def run_block(analysis: Analysis) -> Bullets:
         + (", ".join(f"{name} {numbers.setting(x)}" for name, x in sorted(changed.items())) or "none")
         + ".",
     ]
+    if corpus.classes:
+        items.append(
+            f"Each of the {corpus.classes} classes has a labelled row by construction: the first of each leads a seed's order "
+            "of labels. Drawn without that, few labels may leave a class out."
+        )
     if rows := options_in_words(analysis):
         items.append(
             f"Candidate settings per target, between which development data chose over "
