@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,6 +57,7 @@ def semi_supervised_network(
     nets = views_of(settings, facts, classes, absent)
     classifier = Perceptron("classifier", {"x": facts.width}, hidden, classes, units)
     made = missing.imputers(widths, absent, hidden, units, from_each_other=True)
+    impute = partial(missing.impute, made, widths) if absent else None
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         joined = join(batches, widths, classes)
@@ -86,7 +86,7 @@ def semi_supervised_network(
 
     normal = (int(settings["latent"]),) * draws + tuple(widths[m] for m in absent)
     chain = (classifier, *nets.nets, *(each.net for each in made))
-    return network_of(chain, loss, normal, predict, extra, **others)
+    return network_of(chain, loss, normal, predict, extra, impute=impute, **others)
 
 
 def _weights(settings: Settings, facts: Facts) -> dict[str, Any]:
@@ -114,9 +114,7 @@ def smvae_network(settings: Settings, facts: Facts) -> Network:
 def simvae_network(settings: Settings, facts: Facts) -> Network:
     absent = missing.incomplete_views("SiMVAE", str(settings["incomplete"]), len(facts.widths))
     added = _weights(settings, facts)
-    network = semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), absent=absent, **added)
-    made = missing.imputers(facts.widths, absent, layers(settings), str(settings["units"]), from_each_other=True)
-    return replace(network, impute=partial(missing.impute, made, facts.widths))
+    return semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), absent=absent, **added)
 
 
 def mvae_network(settings: Settings, facts: Facts) -> Network:

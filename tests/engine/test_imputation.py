@@ -16,17 +16,19 @@ from affect.data.task import Inputs
 from affect.data.writer import array_view, write_corpus
 from affect.engine.evidence import evidence
 from affect.engine.executors import Inline
+from affect.engine.packs import Pack
+from affect.engine.plan import plan
 from affect.engine.provenance import Provenance
 from affect.engine.run import run
 from affect.engine.store import Store
-from affect.engine.work import ALL_ROWS, MISSING_ROWS, Workplace, open_task
+from affect.engine.work import ALL_ROWS, MISSING_ROWS, PackResult, Workplace, open_task, run_pack
 from affect.report import Evidence
 from affect.report.analysis import analyse
 from affect.study import Resolved, Row, Scale, Study
 from affect.systems.base import AtOnce, Fit, Fitting, Replicate
 from affect.systems.shards import ALONE, Shard
 from tests.engine.engine_fakes import Toy
-from tests.engine.helpers import Silent
+from tests.engine.helpers import NO_ROWS, Silent
 
 HALF = 0.5
 ROWS = (
@@ -63,6 +65,7 @@ def corpus(tmp_path: Path) -> Corpus:
     g = np.random.default_rng(0)
     partition = np.repeat(["train", "development", "test", "unlabelled"], [90, 30, 30, 50])
     emotion = np.where(partition == "unlabelled", np.nan, np.arange(200) % 3)
+    told = np.array([[0, 1], [1, 0], [-1, -1]])[np.arange(200) % 3]
     return write_corpus(
         tmp_path / "two",
         name="two",
@@ -76,8 +79,8 @@ def corpus(tmp_path: Path) -> Corpus:
         groups="unknown",
         protocols={"as_published": "partition"},
         views={
-            name: array_view(g.normal(size=(200, width)).astype(np.float32), name)
-            for name, width in {"eeg": 4, "eye": 2}.items()
+            name: array_view((g.normal(size=(200, width)) + 2 * centres).astype(np.float32), name)
+            for name, (width, centres) in {"eeg": (4, told[:, :1]), "eye": (2, told[:, 1:])}.items()
         },
     )
 
@@ -125,7 +128,32 @@ def test_errors_and_what_was_learned_reach_a_report(
     assert np.isnan(cube.errors[MISSING_ROWS][0, cube.systems.index("Whole")]).all()
 
 
-def _trials(resolved: Resolved, store: Store) -> list:
-    from affect.engine.plan import plan
+BOUND = Row(
+    "SiMVAE",
+    ({"hidden": "12", "latent": 3, "batch_size": 40, "epochs": 12, "learning_rate": 1e-2},),
+    label="PartialData",
+    missing=0.5,
+    discard=True,
+)
 
+
+def test_a_pack_of_seeds_that_discard_rows_is_its_seeds_alone(corpus: Corpus, resolved: Resolved) -> None:
+    """A row of the bound as the study has it, three seeds in one pack, on classes that both views tell apart."""
+    wanted = replace(resolved, rows=(BOUND,), seeds=3)
+    place = Workplace("imputing", "two", str(corpus.folder), Provenance("", None, None, ""))
+    trials = tuple(plan(wanted, NO_ROWS).trials)
+    assert [trial.seed for trial in trials] == [0, 1, 2]
+    together = _accuracies(run_pack(Pack(trials), place))
+    assert all(value > 0.8 for value in together.values()), "chance: 0.33"
+    for trial in trials:
+        alone = _accuracies(run_pack(Pack((trial,)), place))
+        assert alone == {key: together[key] for key in alone}
+
+
+def _accuracies(result: PackResult) -> dict[tuple[int, str], float]:
+    rows = result.trials.to_pandas()
+    return {(row.seed, row.partition): row.value for row in rows.itertuples()}
+
+
+def _trials(resolved: Resolved, store: Store) -> list:
     return list(plan(resolved, store.rows()).trials)
