@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -167,6 +168,19 @@ def test_tables_figures_and_claims_name_what_is_there(name: str) -> None:
         unknown = {*claim.systems, *claim.baselines} - rows
         assert not unknown - {"M2 (PPS)"}, f"{claim.sentence}: {unknown}"
     assert {claim.targets for claim in study.claims} == {("emotion",)}
+
+
+def test_settings_for_a_corpus_reach_the_imputations() -> None:
+    """A name that no system has would be ignored, and imputations would keep what was chosen for no corpus."""
+    for corpus, given in smvae.SETTINGS.items():
+        resolved = resolved_of("simvae_missing_views", "seed-twin-demo", "demo")
+        resolved = replace(resolved, corpus=replace(resolved.corpus, name=corpus))
+        systems = [get_system(row.system) for row in resolved.rows]
+        assert set(given) <= {name for system in systems for name in system.hyperparameters}
+        for name in ("DCCAE", "CorrNet"):
+            settings = settings_of(get_system(name), resolved, {})
+            assert settings["imputer_epochs"] == given["imputer_epochs"]
+        assert settings_of(get_system("DCCAE"), resolved, {})["imputer_ridge"] == given["imputer_ridge"]
 
 
 def test_m2_of_smvaes_size_differs_from_it_in_its_views_alone() -> None:
