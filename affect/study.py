@@ -271,7 +271,8 @@ class Study:
 
 HELD_BACK = 2
 """Version of what tasks with missing views, discarded rows or the test part's inputs give a fit, apart from others, whose
-ids do not have it. 2: discarded rows are each seed's own, and a pass is as long as that of a task that holds nothing back."""
+ids do not have it. 2: discarded rows are each seed's own, a pass is as long as that of a task that holds nothing back, and a
+view that rows lack is normalised with those that have it."""
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,8 @@ STUDY = Study(
     notes=(
         "The last view of the task is the one that rows lack, as large a share of the labelled rows as of the others; "
         "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room.",
-        "Inputs are z-scored with all training rows, those included whose view is missing.",
+        "Views are z-scored with the training rows that have them, of each seed its own; where incomplete rows are discarded, "
+        "with those that remain.",
     ),
     tables=(
         Table("accuracy", "Accuracy with missing views", "P2, Figure 3", kind="factor", factor=FACTOR),

@@ -139,7 +139,7 @@ def result_of(
     incomplete = {seed: task.incomplete(seed) for seed in seeds}
     scores = [_Score(trial, fit, parts[trial.seed]) for trial, fit in zip(pack.trials, fits, strict=True)]
     for trial, fit, score in zip(pack.trials, fits, scores, strict=True):
-        score.rows += _imputation_rows(fit, incomplete[trial.seed], task)
+        score.rows += _imputation_rows(fit, incomplete[trial.seed], task, trial.seed)
     seconds = time.perf_counter() - started
     return PackResult(
         trials=_trials_table(pack, place, [score.rows for score in scores], seconds, search, suggestions),
@@ -215,17 +215,17 @@ class _Score:
         self.predictions = _predictions_table(trial.id, kept)
 
 
-def _imputation_rows(fit: Fit, incomplete: Inputs | None, task: Task) -> list[_ScoreRow]:
+def _imputation_rows(fit: Fit, incomplete: Inputs | None, task: Task, seed: int) -> list[_ScoreRow]:
     """How far what a fit put in the place of missing views lies from the truth: relative to the missing rows of the view
     that may be missing and, since rows that have it are exact, to all rows. Both in normalised units, in which the
-    training mean has an error of 1 over missing rows."""
+    training mean has an error of about 1 over missing rows."""
     if fit.impute is None or incomplete is None or fit.status != "complete":
         return []
     width = incomplete.widths[-1]
     truth = replace(incomplete, present=None).numpy()[:, -width:]
     error = fit.impute(incomplete)[:, -width:] - truth
     epoch = max(fit.epochs.values(), default=0)
-    wholes = {MISSING_ROWS: float(np.linalg.norm(truth)), ALL_ROWS: task.norm_of_last_view}
+    wholes = {MISSING_ROWS: float(np.linalg.norm(truth)), ALL_ROWS: task.norm_of_last_view(seed)}
     return [
         ("train", rows, NMSE, frobenius_ratio(error, whole), len(truth), epoch, fit.status, None)
         for rows, whole in wholes.items()

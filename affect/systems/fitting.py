@@ -18,6 +18,7 @@ from affect.systems.training import (
     Scalars,
     Trainer,
     accuracy,
+    alike,
     batches_per_epoch,
     concordance,
     epoch_size,
@@ -57,7 +58,10 @@ class StackedFitting:
         rows = epoch_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
-        self.development = first.development.take(slice(None)).to(device)
+        parts = [d.development for d in self.data]
+        seen = [part.take(slice(None)) for part in (parts[:1] if alike(parts) else parts)]
+        self.development = (seen[0] if len(seen) == 1 else torch.stack(seen)).to(device)
+        """[n, D] or, where replicates see it in units of their own, [K, n, D]"""
         self.live = list(range(len(replicates)))
         """Row of the stack → replicate."""
         self.status = ["complete"] * len(replicates)
@@ -119,6 +123,7 @@ class StackedFitting:
         if rows:
             self.trainer.select(rows)
             self.kept, self.truth = self.kept[:, rows], self.truth[rows]
+            self.development = self.development if self.development.dim() == 2 else self.development[rows]
         else:
             self.epoch = self.epochs
 

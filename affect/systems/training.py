@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.data.task import FitData
+from affect.data.task import FitData, Inputs
 from affect.streams import stream, torch_stream
 from affect.study import Settings
 from affect.systems.base import Facts
@@ -126,6 +126,15 @@ def batch_order(rows: int, batch_size: int, generator: np.random.Generator) -> I
         yield from np.array_split(generator.permutation(rows), batches_per_epoch(rows, batch_size))
 
 
+def alike(inputs: Sequence[Inputs]) -> bool:
+    """Whether replicates have the same rows in the same units, so that they can be taken at once."""
+    first = inputs[0]
+    return all(
+        each.rows is first.rows and np.array_equal(each.mean, first.mean) and np.array_equal(each.scale, first.scale)
+        for each in inputs
+    )
+
+
 class _Source:
     """Mini-batches of one kind (labelled or unlabelled) for all replicates, with their noise."""
 
@@ -141,8 +150,9 @@ class _Source:
         shard: Shard,
     ) -> None:
         labelled = kind == "labelled"
-        self.inputs = replace(data[0].train, present=None)
-        self.widths = torch.tensor(self.inputs.widths, device=device)
+        self.inputs = [replace(d.train, present=None) for d in data]
+        self.alike = alike([d.train for d in data])
+        self.widths = torch.tensor(self.inputs[0].widths, device=device)
         self.present = [None if d.train.present is None else torch.from_numpy(d.train.present).float() for d in data]
         self.positions = [
             torch.from_numpy(d.labelled if labelled else _pool(d, pool, seed))
@@ -161,7 +171,7 @@ class _Source:
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these replicates alone."""
-        for name in ("positions", "targets", "orders", "noise", "dropout", "present"):
+        for name in ("inputs", "positions", "targets", "orders", "noise", "dropout", "present"):
             setattr(self, name, [getattr(self, name)[row] for row in rows])
 
     def next(self) -> Batch:
@@ -170,7 +180,10 @@ class _Source:
         k, rows = len(chosen), len(chosen[0])
         own = self.shard.rows(rows)
         index = [p[c[own]] for p, c in zip(self.positions, chosen, strict=True)]
-        x = self.inputs.take(torch.cat(index)).to(self.device).view(k, own.stop - own.start, -1)
+        if self.alike:
+            x = self.inputs[0].take(torch.cat(index)).view(k, own.stop - own.start, -1).to(self.device)
+        else:
+            x = torch.stack([inputs.take(i) for inputs, i in zip(self.inputs, index, strict=True)]).to(self.device)
         present = [views[rows] for views, rows in zip(self.present, index, strict=True) if views is not None]
         there = torch.stack(present).to(self.device) if present else None
         if there is not None:
@@ -289,7 +302,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, calibration: Tensor, x: Tensor) -> Tensor:
-        """Normalised predictions [K, n, T] of inputs [n, D]."""
+        """Normalised predictions [K, n, T] of inputs [n, D] or, where replicates see them in units of their own, [K, n, D]."""
         network = self.network
         if not self.flat.is_cpu:
             return network.predict(network.freeze(self.parameters, calibration), x)
@@ -297,7 +310,7 @@ class Trainer:
         rows = []
         for k in range(len(self.flat)):
             one = {name: value[k : k + 1] for name, value in self.parameters.items()}
-            rows.append(network.predict(network.freeze(one, calibration), x))
+            rows.append(network.predict(network.freeze(one, calibration), x if x.dim() == 2 else x[k]))
         return torch.cat(rows)
 
 

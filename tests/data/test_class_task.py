@@ -259,6 +259,21 @@ def test_what_is_held_back_shortens_no_epoch(corpus, held):
     assert stage.steps(own, known) == 30
 
 
+def test_packs_see_development_rows_in_the_units_of_each_seed(corpus):
+    system, task = get_system("SMVAE"), open_task(corpus, fraction=0.2, missing=0.9)
+    data = [task.fit_data(seed) for seed in (0, 1, 2)]
+    given = resolve_settings(system, "paper", {"batch_size": 40, "epochs": 2, "latent": 2, "hidden": "3"})
+    fitting = system.begin([Replicate(each, given, seed) for seed, each in enumerate(data)], device="cpu")
+    for rows in ([0, 1, 2], [0, 2]):
+        wanted = np.stack([data[row].development.numpy() for row in rows])
+        np.testing.assert_array_equal(fitting.development.numpy(), wanted)
+        fitting.stop([1])
+        fitting.advance()
+    whole = open_task(corpus).fit_data(0)
+    fitting = system.begin([Replicate(whole, given, seed) for seed in (0, 1)], device="cpu")
+    assert fitting.development.shape == (30, 6)
+
+
 def test_ids_tell_versions_of_what_is_held_back(corpus, monkeypatch):
     """Tasks that hold nothing back keep their ids."""
     usual, held = open_task(corpus).spec, [{"missing": 0.1}, {"missing": 0.1, "discard": True}, {"transductive": True}]
@@ -290,4 +305,36 @@ def test_incomplete_rows_are_those_that_lack_a_view(corpus):
     np.testing.assert_array_equal(truth, replace(fit.train, present=None).numpy()[lacks])
     assert open_task(corpus).incomplete(0) is None
     assert open_task(corpus, missing=0.3, discard=True).incomplete(0) is None
-    assert task.norm_of_last_view == pytest.approx(np.linalg.norm(open_task(corpus).fit_data(0).train.numpy()[:, 4:]))
+    whole = replace(fit.train, present=None).numpy()[:, 4:]
+    assert task.norm_of_last_view(0) == pytest.approx(np.linalg.norm(whole))
+    np.testing.assert_allclose(whole[~lacks].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(whole[~lacks].std(0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_what_a_seed_hides_is_in_nothing_that_it_is_given(corpus, write, tmp_path, discard):
+    """Neither in rows nor in the units of development and test."""
+    held = {"fraction": 0.2, "missing": 0.6, "discard": discard}
+    hidden = np.flatnonzero(~open_task(corpus, fraction=0.2, missing=0.6).fit_data(5).train.present[:, 1])
+    other = arrays()
+    other["eye"][hidden] = other["eye"][hidden] * 3 + 7
+    if discard:
+        other["eeg"][hidden] -= 5
+    changed = write(
+        tmp_path / "changed",
+        samples=made(),
+        targets={"emotion": class_target("negative", "neutral", "positive"), "valence": TargetInfo(1, 5)},
+        groups="unknown",
+        protocols={"as_published": "partition"},
+        views={name: array_view(array, name) for name, array in other.items()},
+    )
+    one, two = (open_task(each, **held) for each in (corpus, changed))
+    a, b = one.fit_data(5), two.fit_data(5)
+    used = a.pool if discard else np.arange(400)
+    np.testing.assert_array_equal(a.train.numpy(used), b.train.numpy(used))
+    np.testing.assert_array_equal(a.development.numpy(), b.development.numpy())
+    np.testing.assert_array_equal(one.parts(5)[2].inputs.numpy(), two.parts(5)[2].inputs.numpy())
+    assert not np.array_equal(one.fit_data(6).development.numpy(), a.development.numpy()), "other rows, other units"
+    no_more = open_task(corpus).fit_data(6).development
+    assert no_more.mean is not a.development.mean
+    np.testing.assert_array_equal(no_more.numpy(), open_task(corpus).fit_data(5).development.numpy())
