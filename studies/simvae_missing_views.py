@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""P2, Section 4.3: classes and imputation where 10-90 % of the training rows lack a view (Figures 3, 4 and 6).
+"""P2, Section 4.3: classes and imputation where 10-90 % of the training rows lack a view (Figures 3-6).
 
 python studies/simvae_missing_views.py                               # demo on synthetic data, minutes
 python studies/simvae_missing_views.py --corpus corpora/mfeat --view fou+zer --label-fraction 0.05 --seeds 10
@@ -181,6 +181,7 @@ STUDY = Study(
             factors=(FACTOR,),
             errors="all rows",
         ),
+        Figure("figure5", "imputed", "Imputed rows", "P2, Figure 5", factors=(FACTOR,)),
         Figure("figure6", "heat_map", "c1 and c2", "P2, Figure 6", system="SiMVAE", factors=("c1", "c2")),
     ),
     claims=CLAIMS,

@@ -33,6 +33,8 @@ _CAPTIONS = {
     "factor_curve": "Points: means over seeds; bars: 95 % t interval over seeds.",
     "factor_lines": "Points: means over seeds on the test part; bars: 95 % t interval over seeds.",
     "learned": "Lines: means over seeds; bands: 95 % t interval over seeds.",
+    "imputed": "Rows of the view that training rows lacked, z-scored, of one seed: as they are, and as each system filled them "
+    "in, at the smallest share of missing views.",
     "heat_map": "Mean over seeds on the development part; bold: the best.",
     "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds.",
 }

@@ -24,7 +24,8 @@ from affect.engine.store import Store
 from affect.engine.work import ALL_ROWS, MISSING_ROWS, PackResult, Workplace, open_task, run_pack
 from affect.report import Evidence
 from affect.report.analysis import analyse
-from affect.study import Resolved, Row, Scale, Study
+from affect.report.figures import draw
+from affect.study import Figure, Resolved, Row, Scale, Study
 from affect.systems.base import AtOnce, Fit, Fitting, Replicate
 from affect.systems.shards import ALONE, Shard
 from tests.engine.engine_fakes import Toy
@@ -36,6 +37,7 @@ ROWS = (
     Row("filler", label="Dropper", factors={"missing": 0.3}, missing=0.3, discard=True),
     Row("filler", label="Whole"),
 )
+FIGURE = Figure("imputed", "imputed", "Imputed", "ours", factors=("missing",))
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def corpus(tmp_path: Path) -> Corpus:
 
 @pytest.fixture
 def resolved(corpus: Corpus) -> Resolved:
-    study = Study("imputing", "Imputing", "none", (), "accuracy", {"demo": Scale("two", ROWS, 2)}, marks=(), view="all")
+    scales = {"demo": Scale("two", ROWS, 2)}
+    study = Study("imputing", "Imputing", "none", (), "accuracy", scales, marks=(), view="all", figures=(FIGURE,))
     facts = corpus.facts("as_published", view="all")
     return Resolved(study.on(facts), "demo", facts, ROWS, (0.5,), 2, 1, "paper", "as_published", {}, "cpu")
 
@@ -122,7 +125,21 @@ def test_errors_and_what_was_learned_reach_a_report(
     assert set(frames["values"]["target"]) == {"emotion"}, "an error is no score"
     assert set(frames["curves"]["target"]) == {"emotion"}
 
-    cube = analyse(Evidence(resolved, **frames)).cube
+    shown = frames["imputed"]
+    assert set(shown["system"]) == {"Filler, missing 0.3"}
+    assert shown["sample"].nunique() == round(0.3 * 45) + round(0.3 * 95)
+    assert sorted(shown["feature"].unique()) == [0, 1]
+    np.testing.assert_allclose(shown["prediction"], -HALF * shown["truth"], rtol=1e-6)
+    truth = shown.pivot(index="sample", columns="feature", values="truth")
+    fit = task.fit_data(0)
+    ids = corpus.samples["id"].to_numpy()[fit.train.rows]
+    own = pd.DataFrame(replace(fit.train, present=None).numpy()[:, 4:], index=ids).loc[truth.index]
+    np.testing.assert_allclose(truth, own, rtol=1e-6)
+
+    found = analyse(Evidence(resolved, **frames))
+    assert draw(FIGURE, found) is not None
+    assert draw(FIGURE, analyse(Evidence(resolved, **(frames | {"imputed": shown[:0]})))) is None
+    cube = found.cube
     place_of = cube.systems.index("Filler, missing 0.3")
     np.testing.assert_allclose(cube.errors[MISSING_ROWS][0, place_of], 1 + HALF, rtol=1e-6)
     assert np.isnan(cube.errors[MISSING_ROWS][0, cube.systems.index("Whole")]).all()
