@@ -158,7 +158,8 @@ STUDY = Study(
     },
     notes=(
         "The last view of the task is the one that rows lack, as large a share of the labelled rows as of the others; "
-        "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room.",
+        "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room; "
+        "PartialData is left out where fewer complete labelled rows remain than there are classes.",
         "Views are z-scored with the training rows that have them, of each seed its own; where incomplete rows are discarded, "
         "with those that remain.",
     ),
