@@ -19,7 +19,7 @@ from affect.data.manifest import STOPPING
 from affect.engine import job, options
 from affect.engine.evidence import evidence
 from affect.engine.files import check_folder
-from affect.engine.plan import plan, task_facts, task_spec
+from affect.engine.plan import discards_too_much, plan, task_facts, task_spec
 from affect.engine.preview import preview, preview_searches
 from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
@@ -201,7 +201,8 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     )
     for fraction in fractions:
         for row in rows:
-            task_facts(facts, task_spec(resolved, fraction, row))
+            if not discards_too_much(resolved, fraction, row):
+                task_facts(facts, task_spec(resolved, fraction, row))
     if not is_to_be_made(wanted):
         _open_corpus(wanted, resolved)
     return resolved

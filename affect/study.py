@@ -175,7 +175,7 @@ class Claim:
     - `relative_gain`: the best of `systems` gains over the first of `baselines` about as much as was published: the
       mean gain is at least half the published one, and the interval of the difference lies above zero;
     - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
-      of `systems`;
+      of `systems` and of the grids that they are points of;
     - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
     - `rises`: what is measured of each of `systems` rises with `factor`, from value to value;
     - `more_labels`: each of `systems` is better with the most labels of the run than with the fewest;
@@ -270,6 +270,12 @@ class Study:
         return replace(self, targets=targets, scales=scales, claims=claims)
 
 
+HELD_BACK = 2
+"""Version of what tasks with missing views, discarded rows or the test part's inputs give a fit, apart from others, whose
+ids do not have it. 2: discarded rows are each seed's own, a pass is as long as that of a task that holds nothing back, and a
+view that rows lack is normalised with those that have it."""
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """What is to be learnt; with the seed (which draws the labelled subset) it fixes a `Task` exactly."""
@@ -301,9 +307,11 @@ class TaskSpec:
     def text(self) -> str:
         """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
         named = asdict(self)
-        for name in ("version", "missing", "discard"):
-            if named[name] == getattr(TaskSpec, name):
+        for name, usual in (("version", 1), ("missing", 0.0), ("discard", False)):
+            if named[name] == usual:
                 del named[name]
+        if self.missing or self.transductive:
+            named["held_back"] = HELD_BACK
         return _JSON.encode(named)
 
 

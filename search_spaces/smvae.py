@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from affect.study import Settings
 
-_DEMO: Settings = {"learning_rate": 3e-3, "epochs": 15, "hidden": "100-50", "latent": 30}
+_DEMO: Settings = {
+    **{"learning_rate": 3e-3, "epochs": 15, "hidden": "100-50", "latent": 30},
+    **{"imputer_epochs": 15, "imputer_ridge": 1.0},
+}
 SETTINGS: dict[str, Settings] = {
     "seed-twin-demo": _DEMO,
     "deap-twin-demo": _DEMO,
-    "mfeat": {"learning_rate": 3e-3, "epochs": 60},
+    "mfeat": {"learning_rate": 3e-3, "epochs": 60, "imputer_epochs": 20, "imputer_ridge": 1.0},
 }
 """Corpus → settings for every system that has them, chosen by the development values of SMVAE and M2 on seeds that no study
 has (100 and 101): at ten times the paper's rate they are reached in 15 passes of the demo, 60 of mfeat. In the demos all
-networks are as small as SMVAE's, for it must end in minutes."""
+networks are as small as SMVAE's, for it must end in minutes.
+
+Those of imputations were chosen by their errors on development rows whose last view was hidden, on the same seeds, where
+10, 50 and 90 % of the training rows lack it: one choice for all shares, each imputation at its own rate. With 90 % missing
+few rows relate the views, and more passes fit these alone: on mfeat, DCCAE's error is .95 after 20 passes and 1.16 after 80,
+with a ridge of 1e-4 1.13 after 30; with 10 % missing it is .85 and .83."""
 
 SCALES = (0.1, 0.5, 1.0)
 """The paper's values of c, c1 and c2 (Sections 4.2.1 and 4.3.1)."""
 
 
-def classification_scales(every: bool = False, **others: tuple[float, ...]) -> tuple[Settings, ...]:
-    """Values of c (Eq. 8); with `every`, each beside each value of one other setting."""
-    beside = [{name: value} for name, values in others.items() for value in values] if every else [{}]
-    return tuple({"c": c, **other} for c in SCALES for other in beside)
+def classification_scales(
+    every: bool = False, beside: Mapping[str, tuple[float, ...]] | None = None, **fixed: Any
+) -> tuple[Settings, ...]:
+    """Values of c (Eq. 8) with `fixed` settings; with `every`, each with each value of one other setting `beside` it."""
+    others = [{name: value} for name, values in (beside or {}).items() for value in values] if every else [{}]
+    return tuple({"c": c, **fixed, **other} for c in SCALES for other in others)
 
 
 def both_scales(every: bool) -> tuple[Settings, ...]:

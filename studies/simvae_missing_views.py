@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""P2, Section 4.3: classes and imputation where 10-90 % of the training rows lack a view (Figures 3, 4 and 6).
+"""P2, Section 4.3: classes and imputation where 10-90 % of the training rows lack a view (Figures 3-6).
 
 python studies/simvae_missing_views.py                               # demo on synthetic data, minutes
 python studies/simvae_missing_views.py --corpus corpora/mfeat --view fou+zer --label-fraction 0.05 --seeds 10
@@ -23,10 +23,10 @@ FULL, PARTIAL = "FullData", "PartialData"
 def rows(missing: tuple[float, ...], every: bool) -> tuple[Row, ...]:
     """Six methods and the bound that discards incomplete rows at each share of `missing` rows, the mean as a floor, the
     bound that lacks nothing, and the grid of Figure 6 at 10 %. All choose among as many candidates: nine, or three."""
-    c, both = classification_scales(every, learning_rate=(1e-4, 3e-4, 1e-3)), both_scales(every)
+    c, both = classification_scales(every, {"learning_rate": (1e-4, 3e-4, 1e-3)}), both_scales(every)
     candidates: dict[str, tuple[Settings, ...]] = {
-        "DCCAE": classification_scales(every, imputer_reconstruction=(0.001, 0.01, 0.1)),
-        "CorrNet": classification_scales(every, imputer_correlation=(0.5, 2.0, 5.0)),
+        "DCCAE": classification_scales(every, {"imputer_reconstruction": (0.001, 0.01, 0.1)}),
+        "CorrNet": classification_scales(every, {"imputer_correlation": (0.5, 2.0, 5.0)}),
         "SDGM+": imputation_weights(every),
         "SiMVAE": both,
     }
@@ -141,6 +141,7 @@ STUDY = Study(
     paper="smvae",
     targets=(),
     metric="accuracy",
+    presets=("paper", "author_code"),
     view=ALL_VIEWS,
     view_names={"eeg": "EEG", "eye": "Eye", "peripheral": "PPS"},
     settings=SETTINGS,
@@ -157,8 +158,10 @@ STUDY = Study(
     },
     notes=(
         "The last view of the task is the one that rows lack, as large a share of the labelled rows as of the others; "
-        "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room.",
-        "Inputs are z-scored with all training rows, those included whose view is missing.",
+        "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room; "
+        "PartialData is left out where fewer complete labelled rows remain than there are classes.",
+        "Views are z-scored with the training rows that have them, of each seed its own; where incomplete rows are discarded, "
+        "with those that remain.",
     ),
     tables=(
         Table("accuracy", "Accuracy with missing views", "P2, Figure 3", kind="factor", factor=FACTOR),
@@ -179,6 +182,7 @@ STUDY = Study(
             factors=(FACTOR,),
             errors="all rows",
         ),
+        Figure("figure5", "imputed", "Imputed rows", "P2, Figure 5", factors=(FACTOR,)),
         Figure("figure6", "heat_map", "c1 and c2", "P2, Figure 6", system="SiMVAE", factors=("c1", "c2")),
     ),
     claims=CLAIMS,

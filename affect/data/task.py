@@ -101,7 +101,10 @@ class FitData:
     n_train: int
     """How many rows of `train` belong to the training partition (the rest is the corpus' unlabelled part)."""
     pool: np.ndarray | None = None
-    """[n] positions in `train` of the unlabelled pool; None where it is all of them."""
+    """[n] positions in `train` of the unlabelled pool; None where it is all of them. Fits use no other row."""
+    epoch_rows: int = 0
+    """Rows of a pass over all that an inductive fit on whole rows would have: what a task holds back must not decide how
+    long a fit trains. 0: the pool's."""
     classes: int = 0
     """How many classes the one target has, whose values are their numbers; 0 for continuous targets."""
 
@@ -151,21 +154,33 @@ class Task:
                     f"{corpus.folder}: view {name} has shape {list(array.shape)}, but systems take rows of features "
                     "[N, D]; choose another with --view."
                 )
+        self._moments: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
         self._text = samples["text"].to_numpy() if "text" in samples.columns else None
 
-    @cached_property
-    def _normalisation(self) -> tuple[np.ndarray, np.ndarray]:
-        moments = [column_moments(array, self._rows["train"]) for array in self._arrays]
-        mean, scale = (np.concatenate(columns) for columns in zip(*moments, strict=True))
-        return mean, scale
+    def _normalisation(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each view over the training rows that have it and are not discarded: where views are missing, of each seed."""
+        key = seed if self.spec.missing else None
+        if key not in self._moments:
+            train = self._rows["train"]
+            there = np.ones((len(train), len(self._arrays)), bool)
+            if (present := self._present(seed)) is not None:
+                there = present[: len(train)]
+                there = there.all(axis=1, keepdims=True) & there if self.spec.discard else there
+            moments = [column_moments(array, train[has]) for array, has in zip(self._arrays, there.T, strict=True)]
+            mean, scale = (np.concatenate(columns) for columns in zip(*moments, strict=True))
+            self._moments[key] = mean, scale
+        return self._moments[key]
 
-    def _inputs(self, rows: np.ndarray) -> Inputs:
-        mean, scale = self._normalisation
+    def _inputs(self, rows: np.ndarray, seed: int) -> Inputs:
+        mean, scale = self._normalisation(seed)
         return Inputs(self._arrays, rows, mean, scale, None if self._text is None else self._text[rows])
 
+    def _train(self, seed: int) -> Inputs:
+        return self._inputs(self._train_rows, seed)
+
     @cached_property
-    def _train(self) -> Inputs:
-        return self._inputs(np.concatenate([self._rows["train"], self._rows[self._beside]]))
+    def _train_rows(self) -> np.ndarray:
+        return np.concatenate([self._rows["train"], self._rows[self._beside]])
 
     @property
     def _beside(self) -> str:
@@ -178,8 +193,8 @@ class Task:
         the labelled subset come last: of each class a row with label keeps its views as long as there is room."""
         if self.spec.missing == 0:
             return None
-        n = len(self._train) - (len(self._rows["test"]) if self.spec.transductive else 0)
-        present = np.ones((len(self._train), len(self._arrays)), bool)
+        n = len(self._train_rows) - (len(self._rows["test"]) if self.spec.transductive else 0)
+        present = np.ones((len(self._train_rows), len(self._arrays)), bool)
         drawn, leading = self._label_order(seed), np.arange(self.classes)
         order = stream(seed, "missing_views", self.spec.fold).permutation(n)
         order = np.concatenate([order[~np.isin(order, drawn[leading])], drawn[leading]])
@@ -210,25 +225,29 @@ class Task:
         present = self._present(seed)
         if present is None or self.spec.discard:
             return None
-        return _some(replace(self._train, present=present), np.flatnonzero(~present.all(axis=1)))
+        return _some(replace(self._train(seed), present=present), np.flatnonzero(~present.all(axis=1)))
 
-    @cached_property
-    def norm_of_last_view(self) -> float:
+    def norm_of_last_view(self, seed: int) -> float:
         """Frobenius norm of the view that may be missing, over all training and unlabelled rows, normalised."""
-        n = len(self._train) - (len(self._rows["test"]) if self.spec.transductive else 0)
-        return float(np.linalg.norm(_some(self._train, np.arange(n)).numpy()[:, -self._train.widths[-1] :]))
+        train = self._train(seed)
+        n = len(train) - (len(self._rows["test"]) if self.spec.transductive else 0)
+        return float(np.linalg.norm(train.numpy(np.arange(n))[:, -train.widths[-1] :]))
 
     def fit_data(self, seed: int) -> FitData:
         labelled, present = self.labelled(seed), self._present(seed)
-        train, n_train = replace(self._train, present=present), len(self._rows["train"])
+        train, n_train = self._train(seed), len(self._rows["train"])
+        pool = None
         if present is not None and self.spec.discard:
-            kept = np.flatnonzero(present.all(axis=1))
-            train = _some(self._train, kept)
-            labelled, n_train = np.flatnonzero(np.isin(kept, labelled)), int((kept < n_train).sum())
+            # `train` stays the same rows for all seeds: replicates of a pack take theirs from the same arrays.
+            pool = np.flatnonzero(present.all(axis=1))
+            labelled = np.intersect1d(labelled, pool)
+        elif present is not None:
+            train = replace(train, present=present)
+        if self.spec.transductive:
+            pool = np.concatenate([labelled, np.arange(n_train, len(train))])
         y = self._targets[train.rows[labelled]]
         std = np.ones(1) if self.classes else y.std(axis=0)
         development = self._rows["development"]
-        beside = np.arange(n_train, len(train))
         return FitData(
             train=train,
             labelled=labelled,
@@ -236,10 +255,11 @@ class Task:
             y_labelled=y,
             target_mean=np.zeros(1) if self.classes else y.mean(axis=0),
             target_std=np.where(std > 0, std, 1.0),
-            development=self._inputs(development),
+            development=self._inputs(development, seed),
             y_development=self._targets[development],
             n_train=n_train,
-            pool=np.concatenate([labelled, beside]) if self.spec.transductive else None,
+            pool=pool,
+            epoch_rows=n_train + len(self._rows["unlabelled"]),
             classes=self.classes,
         )
 
@@ -251,7 +271,7 @@ class Task:
             "development": self._rows["development"],
             "test": self._rows["test"],
         }
-        return [Part(name, self._inputs(r), self._targets[r], ids[r]) for name, r in rows.items()]
+        return [Part(name, self._inputs(r, seed), self._targets[r], ids[r]) for name, r in rows.items()]
 
 
 def _some(inputs: Inputs, index: np.ndarray) -> Inputs:
@@ -334,11 +354,11 @@ def column_moments(array: np.ndarray, rows: np.ndarray, chunk: int = 8192) -> tu
     total = np.zeros(array.shape[1])
     for start in range(0, len(rows), chunk):
         total += array[rows[start : start + chunk]].sum(axis=0, dtype=np.float64)
-    mean = total / len(rows)
+    mean = total / max(len(rows), 1)
     square = np.zeros(array.shape[1])
     for start in range(0, len(rows), chunk):
         square += np.square(array[rows[start : start + chunk]] - mean).sum(axis=0)
-    std = np.sqrt(square / len(rows))
+    std = np.sqrt(square / max(len(rows), 1))
     # Rounding leaves a constant column with a tiny standard deviation relative to its value.
     constant = std <= 1e-7 * np.abs(mean)
     return mean, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, std))

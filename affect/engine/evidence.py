@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from affect.engine.plan import Plan, candidates_of, plan
 from affect.engine.store import Store
-from affect.study import Resolved
+from affect.engine.work import SHOWN_SEED
+from affect.study import Resolved, Trial
 from affect.systems import get_system
 
 CELL = ["system", "label_fraction", "target"]
 SCORES = ["trial", "pack", "partition", "target", "metric", "value", "n", "epoch", "status"]
 VALUES = ["partition", "seed", "value", "n", "epoch", "status"]
 LEARNED = ["system", "label_fraction", "seed", "epoch", "kept", "name", "value"]
+IMPUTED = ["system", "sample", "feature", "truth", "prediction"]
 ERRORS = ["system", "label_fraction", "seed", "rows", "value"]
 
 
 def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
-    """`values`, `choices`, `expected`, `curves`, `learned` and `errors` of `resolved`, as `affect.report` wants them.
+    """The frames of `resolved` that `affect.report` wants.
 
     Only the trials behind a table's numbers are in them: what was run to choose a candidate is not, unless the
     chosen one is refitted by the very same trial.
@@ -37,7 +41,7 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
     return {
         "values": values[[*CELL, *VALUES]].sort_values([*CELL, "partition", "seed"], ignore_index=True),
         "choices": pd.DataFrame(
-            [(*key, dict(trials[0].settings), options[key[0], key[2]]) for key, trials in wanted.finals.items()],
+            [(*key, _settings(resolved, trials[0]), options[key[0], key[2]]) for key, trials in wanted.finals.items()],
             columns=[*CELL, "settings", "options"],
         ),
         "expected": pd.DataFrame(
@@ -48,7 +52,23 @@ def evidence(resolved: Resolved, store: Store) -> dict[str, pd.DataFrame]:
         ),
         "learned": _ordered(learned, LEARNED),
         "errors": _ordered(errors.rename(columns={"target": "rows"}), ERRORS),
+        "imputed": _imputed(resolved, errors, store),
     }
+
+
+def _imputed(resolved: Resolved, errors: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """The imputed rows that were kept, where a figure shows some: of the largest label fraction and, of each line, the
+    smallest share of missing views."""
+    missing = {row.name: row.missing for row in resolved.rows if row.missing}
+    smallest = min(missing.values(), default=0.0)
+    wanted = errors[(errors["label_fraction"] == max(resolved.label_fractions)) & (errors["seed"] == SHOWN_SEED)]
+    wanted = wanted[wanted["system"].map(missing) == smallest]
+    if not any(figure.kind == "imputed" for figure in resolved.study.figures):
+        wanted = wanted[:0]
+    kept = _plain(store.predictions(wanted["pack"].unique()))
+    kept = kept[kept["partition"] == "train"].drop(columns="partition").rename(columns={"target": "feature"})
+    kept["feature"] = [int(feature.rpartition(" ")[2]) for feature in kept["feature"]]
+    return _ordered(wanted[["system", "trial"]].drop_duplicates().merge(kept, on="trial"), IMPUTED)
 
 
 def outdated(resolved: Resolved, store: Store) -> list[str]:
@@ -80,6 +100,12 @@ def _options(resolved: Resolved, wanted: Plan) -> dict[tuple[str, str], int]:
         for candidates in [candidates_of(get_system(row.system), row, resolved)]
         for target in resolved.study.targets
     }
+
+
+def _settings(resolved: Resolved, trial: Trial) -> dict[str, Any]:
+    """Of a trial; with the preset it has, where a study has several, for a system may lack the one that was asked for."""
+    preset = {"preset": trial.preset} if len(resolved.study.presets) > 1 else {}
+    return {**preset, **trial.settings}
 
 
 def _finals(wanted: Plan) -> pd.DataFrame:

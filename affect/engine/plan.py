@@ -82,6 +82,9 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
             continue
         candidates = candidates_of(system, row, resolved)
         for fraction in resolved.label_fractions:
+            if impossible := discards_too_much(resolved, fraction, row):
+                notes.append(f"{row.name} is left out at {100 * fraction:g} % of the labels. {impossible}")
+                continue
             seeds = tuple(resolved.seed_range if system.seeded or fraction < 1 else resolved.seed_range[:1])
             cells = _Cells(system, resolved, task_spec(resolved, fraction, row))
             for target in resolved.study.targets:
@@ -131,18 +134,30 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
+def preset_of(system: System, resolved: Resolved) -> str:
+    """The preset of a run or, of a system that has no such variant, the study's first."""
+    return resolved.preset if resolved.preset in system.presets else resolved.study.presets[0]
+
+
+def settings_of(system: System, resolved: Resolved, option: Settings) -> dict[str, float | int | str]:
+    """Every hyperparameter: `--set` wins over `option`, that over what the study sets for the corpus, which was chosen for
+    its first preset and holds for that alone."""
+    preset = preset_of(system, resolved)
+    own = resolved.study.settings.get(resolved.corpus.name, {}) if preset == resolved.study.presets[0] else {}
+    return resolve_settings(system, preset, own, option, resolved.overrides)
+
+
 def candidates_of(system: System, row: Row, resolved: Resolved) -> list[Candidate]:
     """Distinct settings of a row. `--set` wins over a candidate, so candidates may coincide or contradict it.
 
     A candidate that contradicts an override (alpha=.5 was set, the candidate has beta=.6) is left out; when none
     remains the contradiction is the user's, and raised.
     """
-    base = resolved.study.settings.get(resolved.corpus.name, {})
     found: dict[tuple[float | int | str, ...], Candidate] = {}
     refused: UserError | None = None
     for option in row.candidates:
         try:
-            settings = resolve_settings(system, resolved.preset, base, option, resolved.overrides)
+            settings = settings_of(system, resolved, option)
         except UserError as error:
             refused = refused or error
             if not set(option) & set(resolved.overrides):
@@ -177,6 +192,20 @@ def task_spec(resolved: Resolved, label_fraction: float, row: Row) -> TaskSpec:
     )
 
 
+def discards_too_much(resolved: Resolved, label_fraction: float, row: Row) -> str:
+    """Why a row that discards incomplete rows has too few labels left to be fitted; empty where it has enough. One corner
+    of a grid must not stop a study."""
+    if not row.discard:
+        return ""
+    corpus = resolved.corpus
+    labelled = labelled_count(corpus.rows["train"], label_fraction, corpus.classes)
+    try:
+        complete_labels(labelled, row.missing, corpus.classes)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
     """Sizes of a task as far as planning needs them."""
     known = dict(zip(corpus.view.split("+"), corpus.widths or (corpus.width,), strict=True))
@@ -194,6 +223,7 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
         n_development=corpus.rows[DEVELOPMENT],
         widths=widths,
         classes=corpus.classes,
+        epoch_rows=corpus.pool,
     )
 
 
@@ -214,7 +244,7 @@ class _Cells:
                 self._first[id(candidate)] = Trial(
                     system=self._system.name,
                     version=self._system.version,
-                    preset=self._resolved.preset,
+                    preset=preset_of(self._system, self._resolved),
                     settings=candidate.settings,
                     task=self._task,
                     seed=0,

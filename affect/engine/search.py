@@ -15,12 +15,12 @@ import optuna
 import pandas as pd
 
 from affect.engine import suggestions
-from affect.engine.plan import task_facts, task_spec
+from affect.engine.plan import preset_of, settings_of, task_facts, task_spec
 from affect.engine.waves import COMPLETE, DIVERGED, STOPPED
 from affect.errors import UserError
 from affect.study import Resolved, Row, Search, Settings, TaskSpec, Trial
 from affect.systems import get_system
-from affect.systems.base import System, resolve_settings
+from affect.systems.base import System
 
 WAVES_PER_SLOT = 5
 """A search of N suggestions is cut into about so many waves per worker: fewer would give Optuna too little to learn
@@ -85,8 +85,7 @@ class ResolvedSearch:
 
     def settings_of(self, suggested: Settings) -> dict[str, float | int | str]:
         """Every hyperparameter: `--set` wins over what is suggested, that over what the study sets for the corpus."""
-        base = self.resolved.study.settings.get(self.resolved.corpus.name, {})
-        return resolve_settings(self.system, self.resolved.preset, base, suggested, self.resolved.overrides)
+        return settings_of(self.system, self.resolved, suggested)
 
     def full_settings_of(self, suggested: Settings) -> dict[str, float | int | str]:
         """`settings_of`, with the default of every hyperparameter that settings leave out."""
@@ -106,7 +105,7 @@ class ResolvedSearch:
         first = Trial(
             system=self.system.name,
             version=self.system.version,
-            preset=self.resolved.preset,
+            preset=preset_of(self.system, self.resolved),
             settings=self.settings_of(suggested),
             task=self.task,
             seed=0,

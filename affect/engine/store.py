@@ -265,9 +265,14 @@ class Store:
         present = set((self.folder / "curves").names(SUFFIX))
         return self._read("curves", sorted(present.intersection(packs)), schema.CURVES.names)
 
+    def predictions(self, packs: Iterable[str]) -> pd.DataFrame:
+        """The `predictions` table of the packs with these ids."""
+        present = set((self.folder / "predictions").names(SUFFIX))
+        return self._read("predictions", sorted(present.intersection(packs)), schema.PREDICTIONS.names)
+
     def _read(self, table: str, names: Sequence[str], columns: Sequence[str] | None) -> pd.DataFrame:
         """Columns that every file has by schema, or all columns of all files."""
-        fixed = schema.CURVES if table == "curves" else schema.trials_schema([])
+        fixed = {"curves": schema.CURVES, "predictions": schema.PREDICTIONS}.get(table) or schema.trials_schema([])
         read, damaged = parquet.read(self.folder / table, names, None if columns is None else fixed, columns)
         for name in damaged:
             self._quarantine(table, f"{name}{SUFFIX}")

@@ -36,6 +36,9 @@ NMSE = "nmse"
 MISSING_ROWS, ALL_ROWS = "missing rows", "all rows"
 """Over which rows an imputation error is taken: trial rows of the metric `nmse` name them where others name a target."""
 
+SHOWN_SEED, SHOWN_ROWS = 0, 50
+"""The seed of whose trials so many imputed rows are kept as predictions of partition `train`, a target per feature."""
+
 
 @dataclass(frozen=True)
 class Workplace:
@@ -139,12 +142,12 @@ def result_of(
     incomplete = {seed: task.incomplete(seed) for seed in seeds}
     scores = [_Score(trial, fit, parts[trial.seed]) for trial, fit in zip(pack.trials, fits, strict=True)]
     for trial, fit, score in zip(pack.trials, fits, scores, strict=True):
-        score.rows += _imputation_rows(fit, incomplete[trial.seed], task)
+        score.add_imputation(fit, incomplete[trial.seed], task)
     seconds = time.perf_counter() - started
     return PackResult(
         trials=_trials_table(pack, place, [score.rows for score in scores], seconds, search, suggestions),
         curves=_curves_table(task.spec.metric, pack.trials, fits),
-        predictions=pa.concat_tables([score.predictions for score in scores]).unify_dictionaries(),
+        predictions=pa.concat_tables([score.predictions() for score in scores]).unify_dictionaries(),
     )
 
 
@@ -165,6 +168,9 @@ def failed_result(pack: Pack, place: Workplace, message: str) -> PackResult:
         predictions=schema.PREDICTIONS.empty_table(),
     )
 
+
+_Kept = tuple[str, str, np.ndarray, np.ndarray, np.ndarray]
+"""Partition, target, ids of samples, truth, prediction."""
 
 _ScoreRow = tuple[str, str, str, float | None, int | None, int | None, str, str | None]
 """Partition, target, metric, value, n, epoch, status, message."""
@@ -187,6 +193,7 @@ class _Score:
     """One fit evaluated on every partition, for the targets that it was fitted for."""
 
     def __init__(self, trial: Trial, fit: Fit, parts: Sequence[Part]) -> None:
+        self.trial = trial
         self.rows: list[_ScoreRow] = []
         if fit.status == "stopped":
             # Nothing of it was kept but its curves: the best development value is all there is to say, test is not opened.
@@ -198,7 +205,7 @@ class _Score:
                 if target in best
             ]
             parts = ()
-        kept: list[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._kept: list[_Kept] = []
         for part in parts:
             diverged = fit.status == "diverged"
             predicted = None if diverged else np.asarray(fit.predict(part.inputs))
@@ -209,27 +216,34 @@ class _Score:
                 if predicted is not None:
                     (value,) = score_columns(trial.task.metric, truth[:, None], predicted[:, [column]]).tolist()
                     if part.name in PREDICTED:
-                        kept.append((part.name, target, part.ids, truth, predicted[:, column]))
+                        self._kept.append((part.name, target, part.ids, truth, predicted[:, column]))
                 epoch = fit.epochs.get(target)
                 self.rows.append((part.name, target, trial.task.metric, value, len(truth), epoch, fit.status, None))
-        self.predictions = _predictions_table(trial.id, kept)
 
+    def predictions(self) -> pa.Table:
+        return _predictions_table(self.trial.id, self._kept)
 
-def _imputation_rows(fit: Fit, incomplete: Inputs | None, task: Task) -> list[_ScoreRow]:
-    """How far what a fit put in the place of missing views lies from the truth: relative to the missing rows of the view
-    that may be missing and, since rows that have it are exact, to all rows. Both in normalised units, in which the
-    training mean has an error of 1 over missing rows."""
-    if fit.impute is None or incomplete is None or fit.status != "complete":
-        return []
-    width = incomplete.widths[-1]
-    truth = replace(incomplete, present=None).numpy()[:, -width:]
-    error = fit.impute(incomplete)[:, -width:] - truth
-    epoch = max(fit.epochs.values(), default=0)
-    wholes = {MISSING_ROWS: float(np.linalg.norm(truth)), ALL_ROWS: task.norm_of_last_view}
-    return [
-        ("train", rows, NMSE, frobenius_ratio(error, whole), len(truth), epoch, fit.status, None)
-        for rows, whole in wholes.items()
-    ]
+    def add_imputation(self, fit: Fit, incomplete: Inputs | None, task: Task) -> None:
+        """How far what a fit put in the place of missing views lies from the truth: relative to the missing rows of the view
+        that may be missing and, since rows that have it are exact, to all rows. Both in normalised units, in which the
+        training mean has an error of about 1 over missing rows. Of one seed some rows themselves, to be looked at."""
+        if fit.impute is None or incomplete is None or fit.status != "complete":
+            return
+        seed, width = self.trial.seed, incomplete.widths[-1]
+        truth = replace(incomplete, present=None).numpy()[:, -width:]
+        found = fit.impute(incomplete)[:, -width:]
+        epoch = max(fit.epochs.values(), default=0)
+        wholes = {MISSING_ROWS: float(np.linalg.norm(truth)), ALL_ROWS: task.norm_of_last_view(seed)}
+        self.rows += [
+            ("train", rows, NMSE, frobenius_ratio(found - truth, whole), len(truth), epoch, fit.status, None)
+            for rows, whole in wholes.items()
+        ]
+        if seed == SHOWN_SEED:
+            ids = task.corpus.samples["id"].to_numpy()[incomplete.rows[:SHOWN_ROWS]]
+            self._kept += [
+                ("train", f"{task.spec.views[-1]} {d}", ids, truth[:SHOWN_ROWS, d], found[:SHOWN_ROWS, d])
+                for d in range(width)
+            ]
 
 
 def _trials_table(
@@ -299,7 +313,7 @@ def _curves_table(metric: str, trials: Sequence[Trial], fits: Sequence[Fit]) -> 
     )
 
 
-def _predictions_table(trial: str, kept: Sequence[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]) -> pa.Table:
+def _predictions_table(trial: str, kept: Sequence[_Kept]) -> pa.Table:
     counts = [len(ids) for _, _, ids, _, _ in kept]
 
     def repeated(values: Sequence[str]) -> pa.DictionaryArray:

@@ -33,13 +33,15 @@ _CAPTIONS = {
     "factor_curve": "Points: means over seeds; bars: 95 % t interval over seeds.",
     "factor_lines": "Points: means over seeds on the test part; bars: 95 % t interval over seeds.",
     "learned": "Lines: means over seeds; bands: 95 % t interval over seeds.",
+    "imputed": "Rows of the view that training rows lacked, z-scored, of one seed: as they are, and as each system filled them "
+    "in, at the smallest share of missing views.",
     "heat_map": "Mean over seeds on the development part; bold: the best.",
     "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds.",
 }
 
 _IMPUTATION = (
-    "Points: means over seeds of ‖X − X̂‖/‖X‖ of the view that training rows may lack, in normalised units, in which the "
-    "training mean has 1 over missing rows; bars: 95 % t interval over seeds."
+    "Points: means over seeds of ‖X − X̂‖/‖X‖ of the view that training rows may lack, of z-scored features, in which the "
+    "training mean has about 1 over missing rows; bars: 95 % t interval over seeds."
 )
 
 

@@ -13,6 +13,7 @@ CHOICES = ("system", "label_fraction", "target", "settings", "options")
 EXPECTED = ("system", "label_fraction", "target", "seed")
 CURVES = ("system", "label_fraction", "target", "partition", "seed", "epoch", "value")
 LEARNED = ("system", "label_fraction", "seed", "epoch", "kept", "name", "value")
+IMPUTED = ("system", "sample", "feature", "truth", "prediction")
 ERRORS = ("system", "label_fraction", "seed", "rows", "value")
 
 HISTORY = ("number", "status", "value", "epochs", "parameters", "settings", "rungs", "steps")
@@ -52,12 +53,14 @@ class Evidence:
     """`LEARNED`: what networks learned by `name`, per epoch, of which one was `kept`."""
     errors: pd.DataFrame | None = None
     """`ERRORS`: relative imputation errors, over the missing rows of a view or all of its rows."""
+    imputed: pd.DataFrame | None = None
+    """`IMPUTED`: some rows of a view that training rows lacked, feature by feature, and what was filled in, of one seed."""
     search: SearchEvidence | None = None
     """Where the rows are the refits of a search."""
 
     def __post_init__(self) -> None:
         wanted = {"values": VALUES, "choices": CHOICES, "expected": EXPECTED, "curves": CURVES}
-        wanted |= {"learned": LEARNED, "errors": ERRORS}
+        wanted |= {"learned": LEARNED, "errors": ERRORS, "imputed": IMPUTED}
         for name, columns in wanted.items():
             frame = getattr(self, name)
             lacking = [] if frame is None else [column for column in columns if column not in frame.columns]

@@ -13,6 +13,7 @@ from affect.report.canvas import COLOURS, GREYS, MARKERS, legend, paint, panels
 from affect.report.cube import PARTITIONS
 from affect.report.curves import CurveMeans, curve_means
 from affect.report.factors import factor_curve, heat_map, rows_of
+from affect.report.imputed import imputed_rows
 from affect.report.learned import learned_lines
 from affect.report.lines import factor_lines
 from affect.stats import mean_interval
@@ -139,6 +140,7 @@ RENDERERS: Mapping[str, Callable[[Analysis, Figure], Any]] = {
     "factor_lines": factor_lines,
     "heat_map": heat_map,
     "learned": learned_lines,
+    "imputed": imputed_rows,
 }
 
 

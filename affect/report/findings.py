@@ -146,8 +146,9 @@ def lacking(claim: Claim, analysis: Analysis) -> list[str]:
 
 
 def _line(scope: Scope, name: str) -> dict[float, str]:
-    """Value of the claim's factor → row. Of a row without the factor, or where the claim has none: NaN → that row."""
-    claim, rows = scope.claim, scope.analysis.resolved.rows
+    """Value of the claim's factor → row, but for rows that the run leaves out at the label fraction. Of a row without the
+    factor, or where the claim has none: NaN → that row."""
+    claim, rows, cube = scope.claim, scope.analysis.resolved.rows, scope.analysis.cube
     found = {
         float(row.factors[claim.factor]): row.name
         for row in rows
@@ -155,7 +156,8 @@ def _line(scope: Scope, name: str) -> dict[float, str]:
     }
     if not found:
         return {float("nan"): name}
-    return {x: row for x, row in sorted(found.items()) if not claim.at or x in claim.at}
+    wanted = {row: bool(cube.expected[scope.f, cube.systems.index(row), scope.t].any()) for row in found.values()}
+    return {x: row for x, row in sorted(found.items()) if wanted[row] and (not claim.at or x in claim.at)}
 
 
 def _paired(scope: Scope, system: str, baseline: str) -> Iterator[tuple[str, str]]:
@@ -223,10 +225,18 @@ def _published_gain(claim: Claim, target: str) -> float:
 
 def _near(scope: Scope) -> list[Finding]:
     claim = scope.claim
-    baselines = claim.baselines or (scope.best(claim.systems),)
+    baselines = claim.baselines or (scope.best(_grid_of(scope)),)
     pairs = [rows for b in baselines for s in claim.systems if s != b for rows in _paired(scope, s, b)]
     found = [scope.compare(*rows) for rows in pairs]
     return [replace(f, holds=abs(f.mean - f.baseline_mean) <= claim.margin) for f in found]
+
+
+def _grid_of(scope: Scope) -> tuple[str, ...]:
+    """The claim's systems with all rows of the grids that they are points of."""
+    rows = scope.analysis.resolved.rows
+    grids = {(row.system, frozenset(row.factors)) for row in rows if row.factors and row.name in scope.claim.systems}
+    points = (row.name for row in rows if (row.system, frozenset(row.factors)) in grids)
+    return tuple(dict.fromkeys((*scope.claim.systems, *points)))
 
 
 def _closer(scope: Scope) -> list[Finding]:
@@ -235,9 +245,10 @@ def _closer(scope: Scope) -> list[Finding]:
     for system in scope.claim.systems:
         far_rows = dict(_paired(scope, system, far))
         for row, close in _paired(scope, system, near):
-            pair = [scope.compare(row, close), *([scope.compare(row, far_rows[row])] if row in far_rows else [])]
-            distances = [abs(f.mean - f.baseline_mean) for f in pair]
-            found += [replace(f, holds=len(pair) == 2 and distances[0] < distances[1]) for f in pair]
+            if row in far_rows:
+                pair = [scope.compare(row, close), scope.compare(row, far_rows[row])]
+                distances = [abs(f.mean - f.baseline_mean) for f in pair]
+                found += [replace(f, holds=distances[0] < distances[1]) for f in pair]
     return found
 
 

@@ -75,11 +75,13 @@ def _notes(table: Table, analysis: Analysis, fractions: list[int], published: Pu
     p = PARTITIONS.index(table.partitions[0])
     notes = [
         f"Mean ± standard deviation of {study.metric} over {numbers.plural(int(cube.counts[..., p].max(initial=0)), 'seed')}; "
-        "bold: best of the column. Development data chose epochs and settings.",
+        "on one split: ± is of labelled rows, initial weights and batches, not of other splits; bold: best of the column. "
+        "Development data chose epochs and settings.",
     ]
     if any(row.transductive for row in analysis.resolved.rows):
         notes.append(
-            "Rows that fit on inputs of the test part see those and the labelled training rows, and no label of the test part."
+            "Rows that fit on inputs of the test part see those and the labelled training rows, and no label of the test part; "
+            "what the other training rows give them is the mean and deviation of each feature."
         )
     for mark in study.marks:
         than = "worse" if mark.worse else "better"

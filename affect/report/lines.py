@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
+_UNITS = (
+    "NMSE is ‖X − X̂‖/‖X‖ of z-scored features, in which the training mean has about 1 over missing rows; in raw units, "
+    "where means count in ‖X‖, it would be less."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Lines:
     """Values of systems over a factor, of the first target."""
@@ -111,11 +117,12 @@ def factor_grid(table: Table, analysis: Analysis) -> Grid:
     fractions = [int(f) for f in np.argsort(cube.fractions)]
     every = lines.factor
     rows = [
-        (Cell(name), *(_cell(lines, f, line[x]) if x in line else ABSENT for f in fractions for x in every))
+        (Cell(name), *(_cell(analysis, lines, f, line[x]) if x in line else ABSENT for f in fractions for x in every))
         for name, line in lines.rising.items()
     ]
     rows += [
-        (Cell(name), *(_cell(lines, f, place) for f in fractions for _ in every)) for name, place in lines.level.items()
+        (Cell(name), *(_cell(analysis, lines, f, place) for f in fractions for _ in every))
+        for name, place in lines.level.items()
     ]
     metric = _metric(analysis, table.errors)
     return Grid(
@@ -126,17 +133,19 @@ def factor_grid(table: Table, analysis: Analysis) -> Grid:
         rows=tuple(rows),
         rules=(len(lines.rising),) if lines.level and lines.rising else (),
         notes=(
-            f"Mean ± standard deviation over seeds, {metric}. Rows below the rule have nothing to do with {table.factor}.",
+            f"Mean ± standard deviation over seeds on one split, {metric}. Rows below the rule have nothing to do with "
+            f"{table.factor}.",
+            *((_UNITS,) if table.errors else ()),
             *(f"{numbers.labels(cube.fractions[f])}: {sentence}" for f in fractions for sentence in lost(analysis, f)),
         ),
     )
 
 
-def _cell(lines: Lines, f: int, place: int) -> Cell:
+def _cell(analysis: Analysis, lines: Lines, f: int, place: int) -> Cell:
     values = lines.values[f, place]
     values = values[~np.isnan(values)]
     if len(values) == 0:
-        return MISSING
+        return MISSING if analysis.cube.expected[f, place].any() else ABSENT
     return Cell(numbers.spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")))
 
 

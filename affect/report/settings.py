@@ -26,6 +26,9 @@ def run_block(analysis: Analysis) -> Bullets:
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
     changed = {**study.settings.get(corpus.name, {}), **resolved.overrides}
+    apart = ""
+    if resolved.preset != study.presets[0] and study.settings.get(corpus.name):
+        apart = f" (those for the corpus: and that has no preset {resolved.preset})"
     once = len(cube.seeds) > 1 and bool((cube.expected.sum(axis=-1) == 1).any())
     items = [
         f"Study: {study.title} ({study.paper}), scale {resolved.scale}, preset {resolved.preset}, "
@@ -36,10 +39,15 @@ def run_block(analysis: Analysis) -> Bullets:
         f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])})"
         f"{', one where nothing in a fit depends on it' if once else ''}. With the seed varied the labelled subset, "
         "initial weights, batch order, dropout and noise; the partitions did not.",
-        "Settings set for this corpus or on the command line, for every system that has them: "
+        f"Settings set for this corpus or on the command line, for every system that has them{apart}: "
         + (", ".join(f"{name} {numbers.setting(x)}" for name, x in sorted(changed.items())) or "none")
         + ".",
     ]
+    if corpus.classes:
+        items.append(
+            f"Each of the {corpus.classes} classes has a labelled row by construction: the first of each leads a seed's order "
+            "of labels. Drawn without that, few labels may leave a class out."
+        )
     if rows := options_in_words(analysis):
         items.append(
             f"Candidate settings per target, between which development data chose over "

@@ -66,6 +66,13 @@ class Facts:
     """Columns of each view; `width` is their sum."""
     classes: int = 0
     """Classes of the one target; 0 for continuous targets."""
+    epoch_rows: int = 0
+    """See `FitData.epoch_rows`."""
+
+    @property
+    def n_epoch(self) -> int:
+        """Unlabelled rows that make an epoch."""
+        return self.epoch_rows or self.n_pool
 
 
 @dataclass(frozen=True)

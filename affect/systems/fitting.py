@@ -18,8 +18,10 @@ from affect.systems.training import (
     Scalars,
     Trainer,
     accuracy,
+    alike,
     batches_per_epoch,
     concordance,
+    epoch_size,
     pool_rows,
     pool_size,
 )
@@ -53,10 +55,13 @@ class StackedFitting:
         pool = pool_rows(pool_size(first), settings)
         seeds = [replicate.seed for replicate in replicates]
         self.trainer = Trainer(network, self.data, seeds, scalars, batch_size, device, pool, shard)
-        rows = pool_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
+        rows = epoch_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
-        self.development = first.development.take(slice(None)).to(device)
+        parts = [d.development for d in self.data]
+        seen = [part.take(slice(None)) for part in (parts[:1] if alike(parts) else parts)]
+        self.development = (seen[0] if len(seen) == 1 else torch.stack(seen)).to(device)
+        """[n, D] or, where replicates see it in units of their own, [K, n, D]"""
         self.live = list(range(len(replicates)))
         """Row of the stack → replicate."""
         self.status = ["complete"] * len(replicates)
@@ -118,6 +123,7 @@ class StackedFitting:
         if rows:
             self.trainer.select(rows)
             self.kept, self.truth = self.kept[:, rows], self.truth[rows]
+            self.development = self.development if self.development.dim() == 2 else self.development[rows]
         else:
             self.epoch = self.epochs
 
@@ -202,6 +208,7 @@ def imputation(network: Network, parameters: Parameters) -> Callable[[Inputs], n
 
 
 def calibration_rows(data: FitData, most: int) -> Tensor:
-    """Normalised training rows [C, D] for inference statistics: all of them, or `most` evenly spaced ones."""
-    count = min(most, data.n_train)
-    return data.train.take(torch.from_numpy(np.linspace(0, data.n_train - 1, count).astype(np.int64)))
+    """Normalised training rows [C, D] for inference statistics: all that a fit may use, or `most` evenly spaced ones."""
+    rows = np.arange(data.n_train) if data.pool is None else data.pool
+    chosen = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
+    return data.train.take(torch.from_numpy(rows[chosen]))

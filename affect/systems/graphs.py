@@ -151,5 +151,7 @@ def _harmonic(combined: csr_array, labelled: NDArray[np.intp], unlabelled: NDArr
     and the right side zero: F_u stays zero there."""
     rows = combined[unlabelled]
     inner, outer = rows[:, unlabelled], -(rows[:, labelled] @ soft[labelled])
-    columns = [cg(inner, outer[:, c], x0=soft[unlabelled, c], rtol=SOLVED)[0] for c in range(soft.shape[1])]
-    return np.stack(columns, axis=1)
+    solved = [cg(inner, outer[:, c], x0=soft[unlabelled, c], rtol=SOLVED) for c in range(soft.shape[1])]
+    if any(failed for _, failed in solved):
+        raise UserError(f"Labels could not be spread over the graphs: no relative residual of {SOLVED:g} was reached.")
+    return np.stack([column for column, _ in solved], axis=1)

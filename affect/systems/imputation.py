@@ -173,6 +173,7 @@ def _system(name: str, does: str, imputer: Imputer, stage: Stage | None = None) 
         _SMVAE.network,
         {**_SMVAE.hyperparameters, **{PREFIX + setting: hp for setting, hp in own.items()}},
         _SMVAE.presets,
+        version=2 if stage else 1,
         imputer=imputer,
         stage=stage,
     )

@@ -126,7 +126,7 @@ class LadderSystem:
         return (*family, facts, settings["epochs"], settings["batch_size"], settings["width"])
 
     def steps(self, settings: Settings, facts: Facts) -> int:
-        rows = facts.n_pool if self.unlabelled else facts.n_labelled
+        rows = facts.n_epoch if self.unlabelled else facts.n_labelled
         return int(settings["epochs"]) * training.batches_per_epoch(rows, int(settings["batch_size"]))
 
     def network(self, settings: Settings, facts: Facts) -> Network:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +39,7 @@ from affect.systems.vae import (
     network_of,
     per_row,
 )
-from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_weights, presence, refuse_one, views_of
+from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_log_weights, presence, refuse_one, views_of
 
 
 def semi_supervised_network(
@@ -58,6 +57,7 @@ def semi_supervised_network(
     nets = views_of(settings, facts, classes, absent)
     classifier = Perceptron("classifier", {"x": facts.width}, hidden, classes, units)
     made = missing.imputers(widths, absent, hidden, units, from_each_other=True)
+    impute = partial(missing.impute, made, widths) if absent else None
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         joined = join(batches, widths, classes)
@@ -86,7 +86,7 @@ def semi_supervised_network(
 
     normal = (int(settings["latent"]),) * draws + tuple(widths[m] for m in absent)
     chain = (classifier, *nets.nets, *(each.net for each in made))
-    return network_of(chain, loss, normal, predict, extra, **others)
+    return network_of(chain, loss, normal, predict, extra, impute=impute, **others)
 
 
 def _weights(settings: Settings, facts: Facts) -> dict[str, Any]:
@@ -96,7 +96,8 @@ def _weights(settings: Settings, facts: Facts) -> dict[str, Any]:
     start = torch.full((views,), views**-0.5) if squared else torch.zeros(views)
 
     def learned(p: Parameters) -> dict[str, Tensor]:
-        return {f"weight view {v + 1}": weight for v, weight in enumerate(mixture_weights(p, squared).unbind(-1))}
+        weights = mixture_log_weights(p, squared).exp()
+        return {f"weight view {v + 1}": weight for v, weight in enumerate(weights.unbind(-1))}
 
     return {"extra": {"weights": start}, "learned": learned}
 
@@ -113,9 +114,7 @@ def smvae_network(settings: Settings, facts: Facts) -> Network:
 def simvae_network(settings: Settings, facts: Facts) -> Network:
     absent = missing.incomplete_views("SiMVAE", str(settings["incomplete"]), len(facts.widths))
     added = _weights(settings, facts)
-    network = semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), absent=absent, **added)
-    made = missing.imputers(facts.widths, absent, layers(settings), str(settings["units"]), from_each_other=True)
-    return replace(network, impute=partial(missing.impute, made, facts.widths))
+    return semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), absent=absent, **added)
 
 
 def mvae_network(settings: Settings, facts: Facts) -> Network:

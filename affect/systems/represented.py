@@ -70,6 +70,7 @@ def _systems(stage: Stage, does: str) -> tuple[RepresentedSystem, RepresentedSys
         "hyperparameters": stage.hyperparameters,
         "seeded": True,
         "stage": stage,
+        "version": 2,
     }
     return (
         RepresentedSystem(f"{stage.name}+SVM", f"SVM on {does}", svm_candidates, **shared),

@@ -60,7 +60,6 @@ class Stage:
     hyperparameters: Mapping[str, Hyperparameter]
     rows_per_latent: int = 0
     """A batch has at least so many rows per latent dimension: with fewer, covariances have no inverse but r's."""
-    version: int = 1
 
     def refuse(self, system: str, settings: Settings, facts: Facts) -> None:
         """A `UserError` for settings and sizes that this stage cannot do."""
@@ -71,7 +70,7 @@ class Stage:
         return (self.name, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
 
     def steps(self, settings: Settings, facts: Facts) -> int:
-        return int(settings["epochs"]) * batches_per_epoch(facts.n_pool, int(settings["batch_size"]))
+        return int(settings["epochs"]) * batches_per_epoch(facts.n_epoch, int(settings["batch_size"]))
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
         """See `affect.systems.base.System.probe`."""
@@ -93,8 +92,8 @@ class Stage:
         self, system: str, replicates: Sequence[Replicate], rows: Sequence[np.ndarray], device: str
     ) -> list[Parameters]:
         settings, batch_size = replicates[0].settings, int(replicates[0].settings["batch_size"])
-        batches = batches_per_epoch(len(rows[0]), batch_size)
-        self._refuse_batch(system, settings, len(rows[0]) // batches, f"{len(rows[0])} training rows have every view;")
+        fewest = len(rows[0]) // batches_per_epoch(len(rows[0]), batch_size)
+        self._refuse_batch(system, settings, fewest, f"{len(rows[0])} training rows have every view;")
         data = [
             replace(replicate.data, train=replace(replicate.data.train, present=None), pool=index)
             for replicate, index in zip(replicates, rows, strict=True)
@@ -102,7 +101,7 @@ class Stage:
         network = self.network(settings, facts_of(data[0]))
         seeds, scalars = [r.seed for r in replicates], [self._scalars(r.settings) for r in replicates]
         trainer = Trainer(network, data, seeds, scalars, batch_size, device)
-        for _ in range(int(settings["epochs"]) * batches):
+        for _ in range(self.steps(settings, facts_of(replicates[0].data))):
             trainer.step()
         flat = trainer.flat.cpu()
         with torch.no_grad():
@@ -126,7 +125,8 @@ class Stage:
         own = {name: replicate.settings[name] for name in self.hyperparameters}
         train = replace(replicate.data.train, present=None)
         kind = device.partition(":")[0]
-        return digest(train.numpy(rows), train.widths, self.name, self.version, own, replicate.seed, kind)
+        steps = self.steps(own, facts_of(replicate.data))
+        return digest(train.numpy(rows), train.widths, self.name, own, steps, replicate.seed, kind)
 
 
 def diverged(data: FitData) -> Fit:
@@ -135,9 +135,9 @@ def diverged(data: FitData) -> Fit:
 
 
 def training_rows(data: FitData) -> np.ndarray:
-    """Positions in `data.train` of the rows from which stages learn. Those of a transductive task's test part are left
-    out, so that what is learned is the same for inductive and transductive rows of a table."""
-    return np.arange(len(data.train) if data.pool is None else data.n_train)
+    """Positions in `data.train` of the rows from which stages learn: the pool, which in a transductive task is the labelled
+    rows and the test part (P2, Section 4.2.1)."""
+    return np.arange(len(data.train)) if data.pool is None else data.pool
 
 
 def complete_rows(system: str, data: FitData) -> np.ndarray:

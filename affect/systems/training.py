@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.data.task import FitData
+from affect.data.task import FitData, Inputs
 from affect.errors import UserError
 from affect.streams import stream, torch_stream
 from affect.study import Settings
@@ -111,8 +111,8 @@ POOL = "unlabelled_fraction"
 
 
 def pool_rows(rows: int, settings: Settings) -> int:
-    """How many of the pool's `rows` a fit uses. An epoch has the steps of the whole pool all the same, or less data would
-    mean less training."""
+    """How many of the pool's `rows` a fit uses. An epoch has its steps all the same, or less data would mean less
+    training."""
     return max(1, round(rows * float(settings.get(POOL, 1.0))))
 
 
@@ -125,6 +125,15 @@ def batch_order(rows: int, batch_size: int, generator: np.random.Generator) -> I
     """Endless batches of positions 0..rows-1: a fresh permutation per epoch, cut evenly."""
     while True:
         yield from np.array_split(generator.permutation(rows), batches_per_epoch(rows, batch_size))
+
+
+def alike(inputs: Sequence[Inputs]) -> bool:
+    """Whether replicates have the same rows in the same units, so that they can be taken at once."""
+    first = inputs[0]
+    return all(
+        each.rows is first.rows and np.array_equal(each.mean, first.mean) and np.array_equal(each.scale, first.scale)
+        for each in inputs
+    )
 
 
 class _Source:
@@ -142,8 +151,9 @@ class _Source:
         shard: Shard,
     ) -> None:
         labelled = kind == "labelled"
-        self.inputs = replace(data[0].train, present=None)
-        self.widths = torch.tensor(self.inputs.widths, device=device)
+        self.inputs = [replace(d.train, present=None) for d in data]
+        self.alike = alike([d.train for d in data])
+        self.widths = torch.tensor(self.inputs[0].widths, device=device)
         self.present = [None if d.train.present is None else torch.from_numpy(d.train.present).float() for d in data]
         self.positions = [
             torch.from_numpy(d.labelled if labelled else _pool(d, pool, seed))
@@ -169,7 +179,7 @@ class _Source:
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these replicates alone."""
-        for name in ("positions", "targets", "orders", "noise", "dropout", "present"):
+        for name in ("inputs", "positions", "targets", "orders", "noise", "dropout", "present"):
             setattr(self, name, [getattr(self, name)[row] for row in rows])
 
     def next(self) -> Batch:
@@ -178,7 +188,10 @@ class _Source:
         k, rows = len(chosen), len(chosen[0])
         own = self.shard.rows(rows)
         index = [p[c[own]] for p, c in zip(self.positions, chosen, strict=True)]
-        x = self.inputs.take(torch.cat(index)).to(self.device).view(k, own.stop - own.start, -1)
+        if self.alike:
+            x = self.inputs[0].take(torch.cat(index)).view(k, own.stop - own.start, -1).to(self.device)
+        else:
+            x = torch.stack([inputs.take(i) for inputs, i in zip(self.inputs, index, strict=True)]).to(self.device)
         present = [views[rows] for views, rows in zip(self.present, index, strict=True) if views is not None]
         there = torch.stack(present).to(self.device) if present else None
         if there is not None:
@@ -219,6 +232,11 @@ class _Source:
 def pool_size(data: FitData) -> int:
     """Rows of the unlabelled pool."""
     return len(data.train) if data.pool is None else len(data.pool)
+
+
+def epoch_size(data: FitData) -> int:
+    """Unlabelled rows that make an epoch."""
+    return data.epoch_rows or pool_size(data)
 
 
 def _pool(data: FitData, used: int, seed: int) -> np.ndarray:
@@ -292,7 +310,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, calibration: Tensor, x: Tensor) -> Tensor:
-        """Normalised predictions [K, n, T] of inputs [n, D]."""
+        """Normalised predictions [K, n, T] of inputs [n, D] or, where replicates see them in units of their own, [K, n, D]."""
         network = self.network
         if not self.flat.is_cpu:
             return network.predict(network.freeze(self.parameters, calibration), x)
@@ -300,7 +318,7 @@ class Trainer:
         rows = []
         for k in range(len(self.flat)):
             one = {name: value[k : k + 1] for name, value in self.parameters.items()}
-            rows.append(network.predict(network.freeze(one, calibration), x))
+            rows.append(network.predict(network.freeze(one, calibration), x if x.dim() == 2 else x[k]))
         return torch.cat(rows)
 
 
@@ -308,4 +326,4 @@ def facts_of(data: FitData) -> Facts:
     """Sizes of a task as `System.structure` knows them when planning."""
     inputs = data.train
     sizes = (len(data.labelled), pool_size(data), len(data.development))
-    return Facts(inputs.width, data.targets, *sizes, inputs.widths, data.classes)
+    return Facts(inputs.width, data.targets, *sizes, inputs.widths, data.classes, data.epoch_rows)

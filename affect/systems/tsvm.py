@@ -10,7 +10,7 @@ The problem and its balance are Joachims' (1999, Transductive Inference for Text
 Machines); squared losses, primal Newton steps and switching many pairs at once are Sindhwani & Keerthi's (2006, Large
 Scale Semi-supervised Linear SVMs). For fixed w, switching a pair (+1, -1) lowers J exactly where the second has the
 larger f, so labelling the rows of largest f as +1 is the best labelling of all; for fixed t, Newton's method finds the
-one best w. Both steps alternate until no label changes, while λ' doubles from `START` of its final value.
+one best w. Both steps alternate until J falls no more, while λ' doubles from `START` of its final value.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 START = 1e-5
 """Share of λ' with which the unlabelled rows begin, as in Joachims' algorithm 1."""
+FALL = 1e-12
+"""Labels are switched for as large a relative fall of J, so that equal labellings, or rounding, cannot alternate for ever."""
 NEWTON_STEPS = 100
 """A bound that is never met: Newton's method on piecewise quadratics takes about ten."""
 
@@ -79,7 +81,8 @@ def fit_binary(
         weight = np.concatenate([np.full(len(y), 1 / len(y)), share])
         w = squared_hinge_svm(x, np.concatenate([y, t]), weight, shrinkage, w)
         switched = balanced_labels(unlabelled @ w, y)
-        if not np.array_equal(switched, t):
+        value, lower = (objective(w, x, np.concatenate([y, each]), weight, shrinkage) for each in (t, switched))
+        if lower < value * (1 - FALL):
             t = switched
         elif annealed < 1:
             annealed = min(1.0, 2 * annealed)

@@ -92,7 +92,7 @@ class GenerativeSystem:
         return (self.name, facts, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
 
     def steps(self, settings: Settings, facts: Facts) -> int:
-        return int(settings["epochs"]) * training.batches_per_epoch(facts.n_pool, int(settings["batch_size"]))
+        return int(settings["epochs"]) * training.batches_per_epoch(facts.n_epoch, int(settings["batch_size"]))
 
     def scalars(self, settings: Settings, targets: Sequence[str]) -> Scalars:
         """What may differ within a pack, as numbers; `weights` has one per target."""

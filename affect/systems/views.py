@@ -94,18 +94,17 @@ Fuse = Callable[[Parameters, Tensor, Tensor, Tensor | None], Posterior]
 """(parameters, means and log-variances of the views [K, V, R, latent], which are there [K, V, R]) → posterior."""
 
 
-def mixture_weights(p: Parameters, squared: bool) -> Tensor:
-    """λ [K, V]."""
-    return p["weights"].square() if squared else p["weights"].softmax(-1)
+def mixture_log_weights(p: Parameters, squared: bool) -> Tensor:
+    """log λ [K, V]."""
+    return p["weights"].square().log() if squared else p["weights"].log_softmax(-1)
 
 
 def mixture(squared: bool, per_dimension: bool) -> Fuse:
     """The mixture of Eqs. 2 and 4, with weights from a softmax, or squares held to a sum of 1."""
 
     def fuse(p: Parameters, mean: Tensor, log_variance: Tensor, present: Tensor | None) -> Posterior:
-        weights = mixture_weights(p, squared)
-        penalty = PENALTY * (weights.sum(-1) - 1).square() if squared else 0.0
-        log_weights = weights.log().unsqueeze(-1)
+        log_weights = mixture_log_weights(p, squared).unsqueeze(-1)
+        penalty = PENALTY * (p["weights"].square().sum(-1) - 1).square() if squared else 0.0
         if present is not None:
             known = log_weights.expand(present.shape).masked_fill(~present, -torch.inf)
             log_weights = known - known.logsumexp(1, keepdim=True) + log_weights.logsumexp(1, keepdim=True)

@@ -10,13 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
+from affect import study
 from affect.data.corpus import Corpus, TargetInfo, class_target
 from affect.data.task import Task
 from affect.data.twin import twin_facts
 from affect.data.writer import array_view
 from affect.engine.plan import task_facts
 from affect.errors import UserError
-from affect.study import ALL_VIEWS, TaskSpec
+from affect.study import ALL_VIEWS, TaskSpec, Trial
+from affect.systems import get_system, stages
+from affect.systems.base import Replicate, resolve_settings
+from affect.systems.fitting import calibration_rows
 from affect.systems.stack import Layout
 from affect.systems.training import Network, Trainer, Update, facts_of
 
@@ -195,11 +199,13 @@ def test_incomplete_rows_may_be_discarded(corpus):
     task = open_task(corpus, fraction=0.1, missing=0.7, discard=True)
     fit, all_rows = task.fit_data(2), whole.fit_data(2)
     complete = np.flatnonzero(all_rows.train.present.all(1))
-    np.testing.assert_array_equal(fit.train.rows, all_rows.train.rows[complete])
+    np.testing.assert_array_equal(fit.train.rows, all_rows.train.rows)
+    np.testing.assert_array_equal(fit.pool, complete)
     known = np.intersect1d(all_rows.labelled, complete)
-    np.testing.assert_array_equal(fit.train.rows[fit.labelled], all_rows.train.rows[known])
+    np.testing.assert_array_equal(fit.labelled, known)
     np.testing.assert_array_equal(fit.y_labelled, whole._targets[all_rows.train.rows[known]])
-    assert (fit.train.present, fit.n_train, fit.pool) == (None, len(complete), None)
+    assert fit.train.present is None
+    assert set(map(tuple, calibration_rows(fit, 5000).numpy())) == set(map(tuple, fit.train.numpy(complete)))
     facts = corpus.facts("as_published", ("emotion",), "eeg+eye")
     assert task_facts(facts, task.spec) == facts_of(fit)
     assert (task_facts(facts, whole.spec).n_labelled, facts_of(fit).n_labelled) == (40, 12)
@@ -207,6 +213,79 @@ def test_incomplete_rows_may_be_discarded(corpus):
         task_facts(facts, replace(task.spec, label_fraction=0.03, missing=0.9))
     with pytest.raises(UserError, match="a task without any cannot discard"):
         open_task(corpus, discard=True)
+
+
+def test_packs_pair_each_replicates_rows_with_its_labels_where_rows_are_discarded(corpus):
+    """Of two views of noise, which no row shares with another, a batch tells the rows, and so their classes."""
+    seeds = (0, 1, 2)
+    data = [open_task(corpus, fraction=0.2, missing=0.5, discard=True).fit_data(seed) for seed in seeds]
+    assert len({tuple(each.pool) for each in data}) == 3
+    update = Update("u", ("labelled", "unlabelled"), lambda p, batches, scalars: p["w"].sum(), (), ())
+    network = Network(
+        Layout({"w": (1,)}), lambda seed: {"w": torch.zeros(1)}, (update,), lambda p, c: p, lambda p, x: x
+    )
+    scalars = [{"learning_rate": 0.1, "weights": [1.0]}] * 3
+    sources = Trainer(network, data, seeds, scalars, 100, "cpu").sources
+    labelled, unlabelled = sources["labelled"].next(), sources["unlabelled"].next()
+    for k, (one, seed) in enumerate(zip(data, seeds, strict=True)):
+        own = {tuple(row): y for row, (y,) in zip(one.train.numpy(one.labelled), one.y_labelled, strict=True)}
+        assert [own[tuple(row)] for row in labelled.x[k].numpy()] == labelled.y[k, :, 0].tolist()
+        pool = set(map(tuple, one.train.numpy(one.pool)))
+        assert all(tuple(row) in pool for row in unlabelled.x[k].numpy()), "no discarded row is seen"
+        alone = Trainer(network, [one], (seed,), scalars[:1], 100, "cpu").sources
+        assert torch.equal(alone["labelled"].next().x[0], labelled.x[k])
+        assert torch.equal(alone["unlabelled"].next().x[0], unlabelled.x[k])
+
+
+@pytest.mark.parametrize("held", [{}, {"missing": 0.9}, {"missing": 0.9, "discard": True}, {"transductive": True}])
+def test_what_is_held_back_shortens_no_epoch(corpus, held):
+    task = open_task(corpus, fraction=0.1, **held)
+    known = facts_of(task.fit_data(0))
+    planned = task_facts(corpus.facts("as_published", ("emotion",), "eeg+eye"), task.spec)
+    assert known == planned
+    assert known.n_epoch == 400
+    settings = {"batch_size": 40, "epochs": 3, "latent": 2, "hidden": "3"}
+    system = get_system("SMVAE")
+    given = resolve_settings(system, "paper", settings)
+    assert system.steps(given, known) == 30
+    replicate = Replicate(task.fit_data(0), given, 0)
+    assert system.begin([replicate], device="cpu").steps == 10
+    stage = stages.CORRNET
+    own = {name: hp.default for name, hp in stage.hyperparameters.items()} | {
+        "batch_size": 40,
+        "epochs": 3,
+        "latent": 2,
+    }
+    assert stage.steps(own, known) == 30
+
+
+def test_packs_see_development_rows_in_the_units_of_each_seed(corpus):
+    system, task = get_system("SMVAE"), open_task(corpus, fraction=0.2, missing=0.9)
+    data = [task.fit_data(seed) for seed in (0, 1, 2)]
+    given = resolve_settings(system, "paper", {"batch_size": 40, "epochs": 2, "latent": 2, "hidden": "3"})
+    fitting = system.begin([Replicate(each, given, seed) for seed, each in enumerate(data)], device="cpu")
+    for rows in ([0, 1, 2], [0, 2]):
+        wanted = np.stack([data[row].development.numpy() for row in rows])
+        np.testing.assert_array_equal(fitting.development.numpy(), wanted)
+        fitting.stop([1])
+        fitting.advance()
+    whole = open_task(corpus).fit_data(0)
+    fitting = system.begin([Replicate(whole, given, seed) for seed in (0, 1)], device="cpu")
+    assert fitting.development.shape == (30, 6)
+
+
+def test_ids_tell_versions_of_what_is_held_back(corpus, monkeypatch):
+    """Tasks that hold nothing back keep their ids."""
+    usual, held = open_task(corpus).spec, [{"missing": 0.1}, {"missing": 0.1, "discard": True}, {"transductive": True}]
+
+    def ids() -> list[str]:
+        specs = [usual, *(replace(usual, **changes) for changes in held)]
+        return [Trial("toy", 1, "paper", {}, spec, 0, "cpu").id for spec in specs]
+
+    now = ids()
+    monkeypatch.setattr(study, "HELD_BACK", study.HELD_BACK + 1)
+    assert [a == b for a, b in zip(now, ids(), strict=True)] == [True, False, False, False]
+    assert study.HELD_BACK - 1 == 2, "raised whenever one of the tests above had to be changed"
 
 
 def test_a_transductive_task_with_missing_views(corpus):
@@ -226,4 +305,36 @@ def test_incomplete_rows_are_those_that_lack_a_view(corpus):
     np.testing.assert_array_equal(truth, replace(fit.train, present=None).numpy()[lacks])
     assert open_task(corpus).incomplete(0) is None
     assert open_task(corpus, missing=0.3, discard=True).incomplete(0) is None
-    assert task.norm_of_last_view == pytest.approx(np.linalg.norm(open_task(corpus).fit_data(0).train.numpy()[:, 4:]))
+    whole = replace(fit.train, present=None).numpy()[:, 4:]
+    assert task.norm_of_last_view(0) == pytest.approx(np.linalg.norm(whole))
+    np.testing.assert_allclose(whole[~lacks].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(whole[~lacks].std(0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_what_a_seed_hides_is_in_nothing_that_it_is_given(corpus, write, tmp_path, discard):
+    """Neither in rows nor in the units of development and test."""
+    held = {"fraction": 0.2, "missing": 0.6, "discard": discard}
+    hidden = np.flatnonzero(~open_task(corpus, fraction=0.2, missing=0.6).fit_data(5).train.present[:, 1])
+    other = arrays()
+    other["eye"][hidden] = other["eye"][hidden] * 3 + 7
+    if discard:
+        other["eeg"][hidden] -= 5
+    changed = write(
+        tmp_path / "changed",
+        samples=made(),
+        targets={"emotion": class_target("negative", "neutral", "positive"), "valence": TargetInfo(1, 5)},
+        groups="unknown",
+        protocols={"as_published": "partition"},
+        views={name: array_view(array, name) for name, array in other.items()},
+    )
+    one, two = (open_task(each, **held) for each in (corpus, changed))
+    a, b = one.fit_data(5), two.fit_data(5)
+    used = a.pool if discard else np.arange(400)
+    np.testing.assert_array_equal(a.train.numpy(used), b.train.numpy(used))
+    np.testing.assert_array_equal(a.development.numpy(), b.development.numpy())
+    np.testing.assert_array_equal(one.parts(5)[2].inputs.numpy(), two.parts(5)[2].inputs.numpy())
+    assert not np.array_equal(one.fit_data(6).development.numpy(), a.development.numpy()), "other rows, other units"
+    no_more = open_task(corpus).fit_data(6).development
+    assert no_more.mean is not a.development.mean
+    np.testing.assert_array_equal(no_more.numpy(), open_task(corpus).fit_data(5).development.numpy())

@@ -255,7 +255,7 @@ SYSTEMS = (
 
 def install() -> None:
     """Make these the only systems of this process."""
-    affect.systems.registry = lambda: {system.name: system for system in SYSTEMS}  # type: ignore[assignment]
+    affect.systems.registry = lambda: {system.name: system for system in SYSTEMS}
 
 
 def start_ray() -> None:

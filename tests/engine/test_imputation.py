@@ -16,17 +16,20 @@ from affect.data.task import Inputs
 from affect.data.writer import array_view, write_corpus
 from affect.engine.evidence import evidence
 from affect.engine.executors import Inline
+from affect.engine.packs import Pack
+from affect.engine.plan import plan
 from affect.engine.provenance import Provenance
 from affect.engine.run import run
 from affect.engine.store import Store
-from affect.engine.work import ALL_ROWS, MISSING_ROWS, Workplace, open_task
+from affect.engine.work import ALL_ROWS, MISSING_ROWS, PackResult, Workplace, open_task, run_pack
 from affect.report import Evidence
 from affect.report.analysis import analyse
-from affect.study import Resolved, Row, Scale, Study
+from affect.report.figures import draw
+from affect.study import Figure, Resolved, Row, Scale, Study
 from affect.systems.base import AtOnce, Fit, Fitting, Replicate
 from affect.systems.shards import ALONE, Shard
 from tests.engine.engine_fakes import Toy
-from tests.engine.helpers import Silent
+from tests.engine.helpers import NO_ROWS, Silent
 
 HALF = 0.5
 ROWS = (
@@ -34,6 +37,7 @@ ROWS = (
     Row("filler", label="Dropper", factors={"missing": 0.3}, missing=0.3, discard=True),
     Row("filler", label="Whole"),
 )
+FIGURE = Figure("imputed", "imputed", "Imputed", "ours", factors=("missing",))
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def corpus(tmp_path: Path) -> Corpus:
     g = np.random.default_rng(0)
     partition = np.repeat(["train", "development", "test", "unlabelled"], [90, 30, 30, 50])
     emotion = np.where(partition == "unlabelled", np.nan, np.arange(200) % 3)
+    told = np.array([[0, 1], [1, 0], [-1, -1]])[np.arange(200) % 3]
     return write_corpus(
         tmp_path / "two",
         name="two",
@@ -76,15 +81,16 @@ def corpus(tmp_path: Path) -> Corpus:
         groups="unknown",
         protocols={"as_published": "partition"},
         views={
-            name: array_view(g.normal(size=(200, width)).astype(np.float32), name)
-            for name, width in {"eeg": 4, "eye": 2}.items()
+            name: array_view((g.normal(size=(200, width)) + 2 * centres).astype(np.float32), name)
+            for name, (width, centres) in {"eeg": (4, told[:, :1]), "eye": (2, told[:, 1:])}.items()
         },
     )
 
 
 @pytest.fixture
 def resolved(corpus: Corpus) -> Resolved:
-    study = Study("imputing", "Imputing", "none", (), "accuracy", {"demo": Scale("two", ROWS, 2)}, marks=(), view="all")
+    scales = {"demo": Scale("two", ROWS, 2)}
+    study = Study("imputing", "Imputing", "none", (), "accuracy", scales, marks=(), view="all", figures=(FIGURE,))
     facts = corpus.facts("as_published", view="all")
     return Resolved(study.on(facts), "demo", facts, ROWS, (0.5,), 2, 1, "paper", "as_published", {}, "cpu")
 
@@ -119,13 +125,55 @@ def test_errors_and_what_was_learned_reach_a_report(
     assert set(frames["values"]["target"]) == {"emotion"}, "an error is no score"
     assert set(frames["curves"]["target"]) == {"emotion"}
 
-    cube = analyse(Evidence(resolved, **frames)).cube
+    shown = frames["imputed"]
+    assert set(shown["system"]) == {"Filler, missing 0.3"}
+    assert shown["sample"].nunique() == round(0.3 * 45) + round(0.3 * 95)
+    assert sorted(shown["feature"].unique()) == [0, 1]
+    np.testing.assert_allclose(shown["prediction"], -HALF * shown["truth"], rtol=1e-6)
+    truth = shown.pivot(index="sample", columns="feature", values="truth")
+    fit = task.fit_data(0)
+    ids = corpus.samples["id"].to_numpy()[fit.train.rows]
+    own = pd.DataFrame(replace(fit.train, present=None).numpy()[:, 4:], index=ids).loc[truth.index]
+    np.testing.assert_allclose(truth, own, rtol=1e-6)
+
+    found = analyse(Evidence(resolved, **frames))
+    assert draw(FIGURE, found) is not None
+    assert draw(FIGURE, analyse(Evidence(resolved, **(frames | {"imputed": shown[:0]})))) is None
+    cube = found.cube
     place_of = cube.systems.index("Filler, missing 0.3")
     np.testing.assert_allclose(cube.errors[MISSING_ROWS][0, place_of], 1 + HALF, rtol=1e-6)
     assert np.isnan(cube.errors[MISSING_ROWS][0, cube.systems.index("Whole")]).all()
 
 
-def _trials(resolved: Resolved, store: Store) -> list:
-    from affect.engine.plan import plan
+BOUND = Row(
+    "SiMVAE",
+    ({"hidden": "12", "latent": 3, "batch_size": 40, "epochs": 12, "learning_rate": 1e-2},),
+    label="PartialData",
+    missing=0.5,
+    discard=True,
+)
 
+
+@pytest.mark.parametrize("discard", [True, False])
+def test_a_pack_of_seeds_with_missing_views_is_its_seeds_alone(
+    corpus: Corpus, resolved: Resolved, discard: bool
+) -> None:
+    """A row of the study and its bound, three seeds in one pack, on classes that both views tell apart."""
+    wanted = replace(resolved, rows=(replace(BOUND, discard=discard),), seeds=3)
+    place = Workplace("imputing", "two", str(corpus.folder), Provenance("", None, None, ""))
+    trials = tuple(plan(wanted, NO_ROWS).trials)
+    assert [trial.seed for trial in trials] == [0, 1, 2]
+    together = _scores(run_pack(Pack(trials), place))
+    assert all(value > 0.8 for (*_, metric), value in together.items() if metric == "accuracy"), "chance: 0.33"
+    for trial in trials:
+        alone = _scores(run_pack(Pack((trial,)), place))
+        assert alone == pytest.approx({key: together[key] for key in alone}, abs=1e-5)
+
+
+def _scores(result: PackResult) -> dict[tuple[int, str, str, str], float]:
+    rows = result.trials.to_pandas()
+    return {(row.seed, row.partition, row.target, row.metric): row.value for row in rows.itertuples()}
+
+
+def _trials(resolved: Resolved, store: Store) -> list:
     return list(plan(resolved, store.rows()).trials)

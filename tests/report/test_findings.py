@@ -11,9 +11,11 @@ import pytest
 
 from affect.report.analysis import Analysis, analyse
 from affect.report.claims import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, judge, ledger
+from affect.report.lines import factor_grid
 from affect.report.markdown import markdown
+from affect.report.tables import ABSENT
 from affect.stats import holm, sign_flip
-from affect.study import Claim, Mark, Row, Scale
+from affect.study import Claim, Mark, Row, Scale, Table
 
 from .labels import FACTS, STUDY, evidence_of, resolved_with, values_of
 
@@ -126,6 +128,33 @@ def test_near_is_within_a_margin_either_way(analysis: Analysis) -> None:
     found = judge(claim(both, kind="near", margin=0.05), analysis)
     assert [(f.system, f.baseline) for f in found.findings] == [("Theirs (Eye)", "Ours")] * 2
     assert "at most 0.05, a margin that is ours" in found.reason
+
+
+def test_the_best_of_a_grid_is_that_of_all_its_points(analysis: Analysis) -> None:
+    """Not of those alone that the claim says are good."""
+    some = tuple(f"old, missing {share}" for share in SHARES[1:])
+    found = judge(claim(some, kind="near", margin=0.09), analysis)
+    assert found.verdict == NO
+    assert {f.baseline for f in found.findings} == {"old, missing 0.1"}
+    assert verdict(analysis, some, kind="near", margin=0.11) == YES
+
+
+def test_points_that_a_run_leaves_out_are_no_part_of_a_claim(analysis: Analysis) -> None:
+    gone = "cut, missing 0.9"
+    evidence = analysis.evidence
+    without = {
+        name: frame[frame["system"] != gone]
+        for name in ("values", "choices", "expected", "errors")
+        if (frame := getattr(evidence, name)) is not None
+    }
+    left = analyse(replace(evidence, **without))
+    found = judge(claim(("new",), ("Whole", "cut"), kind="closer", factor="missing"), left)
+    assert {f.system for f in found.findings} == {"new, missing 0.1", "new, missing 0.5"}
+    assert found.verdict == YES
+    assert verdict(left, ("cut",), kind="rises", factor="missing", errors="missing rows") == YES
+    grid = factor_grid(Table("t", "T", "P2", kind="factor", factor="missing"), left)
+    (row,) = (row for row in grid.rows if row[0].text == "cut")
+    assert [cell == ABSENT for cell in row[1:]] == [False, False, True] * 2
 
 
 def test_closer_to_the_first_than_to_the_second(analysis: Analysis) -> None:

@@ -123,6 +123,8 @@ def test_the_report_says_what_was_compared_and_by_which_test(analysis: Analysis,
     table = (tmp_path / "table2.md").read_text()
     assert "• worse than Ours: sign-flip paired by seed, one-tailed, Holm over 2 declared comparisons" in table
     assert "no label of the test part" in table
+    assert "on one split: ± is of labelled rows, initial weights and batches" in table
+    assert "Each of the 3 classes has a labelled row by construction" in (tmp_path / "report.md").read_text()
     paired = (tmp_path / "table2_paired.md").read_text()
     assert "Ours as the better one, test, 1 % of the labels" in paired
     assert "baseline minus system" in paired

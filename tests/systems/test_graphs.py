@@ -128,6 +128,14 @@ def test_rows_that_no_label_reaches_have_the_shares_of_the_labels():
     np.testing.assert_allclose(found.soft[20:], np.tile([0.25, 0.75], (10, 1)))
 
 
+def test_what_is_not_solved_is_said(monkeypatch):
+    monkeypatch.setattr(graphs, "cg", lambda a, b, x0, rtol: (x0, 1))
+    x = np.random.default_rng(0).standard_normal((30, 3))
+    parts = [graphs.laplacian(graph) for graph in graphs.view_graphs(x, (2, 1), 3)]
+    with pytest.raises(UserError, match="Labels could not be spread over the graphs"):
+        graphs.propagate(parts, np.arange(4), np.array([0.0, 1.0, 0.0, 1.0]), graphs.amgl())
+
+
 def test_new_rows_are_labelled_by_their_neighbours():
     x, y, labelled = clouds(150)
     parts = [graphs.laplacian(graph) for graph in graphs.view_graphs(x[:100], WIDTHS, K)]

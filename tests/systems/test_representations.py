@@ -13,7 +13,7 @@ from affect.systems import get_system, stages
 from affect.systems.base import Facts, Replicate, fit_pack, resolve_settings
 from affect.systems.correlation import covariance
 from affect.systems.stages import CORRNET, DCCA, DCCAE, MAE, complete_rows
-from affect.systems.training import Batch, facts_of
+from affect.systems.training import Batch, Trainer, facts_of
 from tests.systems.test_correlation import canonical_correlations
 from tests.systems.toy import class_data
 
@@ -149,7 +149,7 @@ def test_missing_views_are_found_from_the_others(stage):
 
 
 def test_a_stage_is_trained_once_for_all_that_share_it(monkeypatch):
-    """SVM and TSVM, any labels, inductive or transductive; other inputs, settings or seeds are another stage."""
+    """SVM and TSVM, any labels; other inputs, settings, seeds or lengths of an epoch are another stage."""
     counted = []
     train = stages.Stage._train
     monkeypatch.setattr(stages.Stage, "_train", lambda s, n, r, *rest: counted.append(len(r)) or train(s, n, r, *rest))
@@ -163,16 +163,14 @@ def test_a_stage_is_trained_once_for_all_that_share_it(monkeypatch):
     first = fit("DCCA+SVM", data)[0].predict(data.development)
     assert counted == [2]
     fit("DCCA+TSVM", replace(data, labelled=data.labelled[:20], y_labelled=data.y_labelled[:20]))
-    beside = replace(data.train, rows=np.arange(300))
-    pool = np.concatenate([data.labelled, np.arange(240, 300)])
-    fit("DCCA+TSVM", replace(data, train=beside, pool=pool))
     assert counted == [2]
     fit("DCCA+SVM", data, seeds=(1, 2))
     fit("DCCA+SVM", data, latent=3)
     fit("MAE+SVM", data)
     shifted = replace(data.train, arrays=tuple(array + 0.1 for array in data.train.arrays))
     fit("DCCA+SVM", replace(data, train=shifted))
-    assert counted == [2, 1, 2, 2, 2]
+    fit("DCCA+SVM", replace(data, epoch_rows=480))
+    assert counted == [2, 1, 2, 2, 2, 2]
     stages._kept.clear()
     np.testing.assert_array_equal(fit("DCCA+SVM", data, seeds=(3, 0))[1].predict(data.development), first)
 
@@ -222,6 +220,32 @@ def test_only_rows_with_every_view_are_learned_from():
     other = replace(data, train=replace(data.train, arrays=arrays))
     (first,), (second,) = learned(DCCAE, data)[1], learned(DCCAE, other)[1]
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_stage_learns_from_the_pool_alone():
+    """In a transductive task: from the labelled rows and the test part."""
+    data = class_data()
+    pool = np.concatenate([data.labelled, np.arange(200, 240)])
+    arrays = tuple(array.copy() for array in data.train.arrays)
+    for array in arrays:
+        array[np.setdiff1d(np.arange(240), pool)] += 3
+    given = replace(data, pool=pool)
+    for stage in (MAE, DCCAE):
+        (first,), (same,) = (
+            learned(stage, each)[1] for each in (given, replace(given, train=replace(data.train, arrays=arrays)))
+        )
+        assert all(torch.equal(first[name], same[name]) for name in first)
+        (other,) = learned(stage, data)[1]
+        assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_stage_takes_as_many_steps_however_many_rows_have_every_view(monkeypatch):
+    steps = []
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda trainer: steps.append(1) or step(trainer))
+    for missing in (0.0, 0.5, 0.8):
+        learned(CORRNET, class_data(missing=missing))
+    assert len(steps) == 3 * 4 * 240 / 40
 
 
 def refusal(name, data, **changes):

@@ -99,3 +99,19 @@ def test_several_classes_and_one():
     assert np.mean(found.predict(x) == truth) > 0.97
     assert found.scores(x).shape == (90, 3)
     assert (tsvm.fit(x[:2], np.array([2.0, 2.0]), x).predict(x) == 2).all()
+
+
+def test_labellings_that_are_as_good_as_each_other_come_to_an_end(monkeypatch):
+    """Of two equal rows one is to be +1: whichever it was, the other one would do as well."""
+    labelled, y, unlabelled = tiny(0)
+    unlabelled = np.tile([[0.1, 0.1, 1.0]], (2, 1))
+    turns = []
+
+    def balanced(f, y):
+        turns.append(f)
+        assert len(turns) < 1000
+        return np.array([1.0, -1.0]) * (-1) ** len(turns)
+
+    monkeypatch.setattr(tsvm, "balanced_labels", balanced)
+    _, t = tsvm.fit_binary(labelled, y, unlabelled, SHRINKAGE, 1.0)
+    assert sorted(t) == [-1, 1]
