@@ -87,6 +87,12 @@ def _m2_step(args: argparse.Namespace) -> Item:
     return m2_step.bench(args.repeats)
 
 
+def _recordings(args: argparse.Namespace) -> Item:
+    from tests.bench import recordings
+
+    return recordings.bench()
+
+
 ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "a": (_short_trials, "64 short trials, the engine against Ray Tune"),
     "b": (_overhead, "a study's wall time against its bare training loops"),
@@ -98,6 +104,7 @@ ITEMS: dict[str, tuple[Callable[[argparse.Namespace], Item], str]] = {
     "h": (_large_gate, "writing a large corpus and looking for leaks in it (5.1 GB of disk)"),
     "i": (_generative_arrangements, "SMVAE: chosen arrangement, plain loops, other arrangements"),
     "j": (_m2_step, "one M2 step against its matrix products and a plain loop"),
+    "k": (_recordings, "features of 600 recordings, all cores against one"),
 }
 
 
@@ -142,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(ITEMS),
         default=list(ITEMS),
         metavar="ITEM",
-        help="some of a b c d e f g h i j",
+        help="some of a b c d e f g h i j k",
     )
     add("--repeats", type=_count, default=3, metavar="N", help="rounds of every comparison (%(default)s)")
     add(
