@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from affect.command import COMPLETE, Parser, guarded, stdout
+from affect.console import COMPLETE, Parser, guarded, stdout
 from affect.errors import UserError
 
 A = TypeVar("A")

@@ -6,13 +6,14 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pandas as pd
 from rich.console import Console
 
+from affect.console import COMPLETE, FAILED, UNFINISHED, Parser, guarded, stdout
 from affect.data.corpus import Corpus
 from affect.data.leakage import permit
 from affect.data.manifest import STOPPING
@@ -33,10 +34,6 @@ from affect.systems import get_system
 if TYPE_CHECKING:
     from affect.engine.search import ResolvedSearch
 
-COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
-
-PLAIN_WIDTH = 120
-
 EPILOG = """\
 examples:
   %(prog)s                                    the demo: minutes, on a corpus that comes with the project
@@ -52,34 +49,10 @@ Exit status: 0 complete, 1 some trials failed, 2 a mistake in the input, 3 stopp
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(MISTAKE, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def main(study: Study, argv: Sequence[str] | None = None) -> NoReturn:
     """Run `study` as a program: never returns."""
     args = _parser(study).parse_args(argv)
     sys.exit(guarded(lambda: _main(study, args), _parser(study).prog))
-
-
-def stdout() -> Console:
-    """Standard output: as wide as its lines where it is no terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH, soft_wrap=True)
-
-
-def guarded(action: Callable[[], int], prog: str) -> int:
-    """`action()` as an exit status: a `UserError` becomes its sentence on stderr."""
-    try:
-        return action()
-    except UserError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return MISTAKE
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted; what was finished is kept, and the same command goes on.", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _parser(study: Study) -> Parser:

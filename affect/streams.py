@@ -7,9 +7,12 @@ wherever the shapes allow it, which is what makes comparisons paired.
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_key(seed: int, *names: str | int) -> int:
@@ -25,4 +28,6 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
 
 def torch_stream(seed: int, *names: str | int, device: str = "cpu") -> torch.Generator:
     """Torch generator of a named stream on `device`."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(stream_key(seed, *names))

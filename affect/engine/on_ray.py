@@ -83,16 +83,18 @@ class OnRay:
         self._running: dict[Any, tuple[Any, Pack]] = {}
         self._arrived: list[Outcome] = []
         self._stillborn = 0
-        self._started_ray = False
+        self._started_ray = self._standing = False
         loopback.prepare(self._address)
 
     def start(self, place: Workplace, beat: Beat) -> None:
         import ray
 
-        self._place = place
         if not ray.is_initialized():
             self._connect()
-        for _ in range(self.slots):
+        if place != self._place:
+            self._let_go()
+        self._place = place
+        for _ in range(self.slots - len(self._idle) - len(self._starting)):
             self._hire()
 
     def _connect(self) -> None:
@@ -136,6 +138,16 @@ class OnRay:
         except UserError:
             ray.shutdown()
             raise
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Keep the workers for several runs: they take seconds to start. Meanwhile nobody else has their cores."""
+        self._standing = True
+        try:
+            yield
+        finally:
+            self._standing = False
+            self.close()
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -274,12 +286,23 @@ class OnRay:
 
         if not ray.is_initialized():
             return
-        for worker in [*self._idle, *self._starting.values(), *(worker for worker, _ in self._running.values())]:
+        for worker, _ in self._running.values():
             ray.kill(worker)
-        self._idle, self._starting, self._running, self._arrived = [], {}, {}, []
+        self._running, self._arrived = {}, []
+        if self._standing:
+            return
+        self._let_go()
         if self._started_ray:
             ray.shutdown()
             self._started_ray = False
+
+    def _let_go(self) -> None:
+        """Let the workers go that have nothing to do."""
+        import ray
+
+        for worker in [*self._idle, *self._starting.values()]:
+            ray.kill(worker)
+        self._idle, self._starting = [], {}
 
 
 def _our_code() -> dict[str, Any]:

@@ -99,7 +99,7 @@ class OnTrain(OnRay):
             )
         if self._checkpoints is None and sum(node["Alive"] for node in ray.nodes()) > 1:
             raise UserError("--executor train: on several nodes name a folder that all of them see with --checkpoints.")
-        self._scratch = Scratch(self._checkpoints)
+        self._scratch = self._scratch or Scratch(self._checkpoints)
         super().start(place, beat)
 
     def _worker(self) -> Any:
@@ -110,15 +110,18 @@ class OnTrain(OnRay):
         return ray.remote(_Trainer).options(max_restarts=0, num_cpus=0).remote(self._place, self.crew, folder)
 
     def close(self) -> None:
+        super().close()
+        if self._scratch is not None and not self._standing:
+            self._scratch.close()
+            self._scratch = None
+
+    def _let_go(self) -> None:
         import ray
 
         if self._idle:
             # A Ray that lives on would keep the workers' CPUs for a trainer that is killed.
             ray.wait([trainer.end.remote() for trainer in self._idle], num_returns=len(self._idle), timeout=LEAVE)
-        super().close()
-        if self._scratch is not None:
-            self._scratch.close()
-            self._scratch = None
+        super()._let_go()
 
 
 class _Trainer:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import optuna
 
 from affect.engine import path, suggestions
-from affect.engine.executors import Executor
 from affect.engine.journal import open_journal
+from affect.engine.on_ray import OnRay
 from affect.engine.progress import Display, SearchState
 from affect.engine.refits import development_means, refits, winner_of
 from affect.engine.run import Summary, run
@@ -53,7 +53,7 @@ class Searcher:
 
     store: Store
     place: Workplace
-    executor: Executor
+    executor: OnRay
     display: Display
     deadline: float
 
@@ -80,13 +80,14 @@ class Searcher:
                 return unfinished
             record = replace(record, control=control.name)
         wanted = refits(search, suggestions.best(study, search.declared.refits))
-        summary = self._run(wanted)
-        record = replace(record, refits=wanted, winner=None, path=None)
-        if summary is not None and not summary.plan.pending:
-            winner = winner_of(wanted, summary.plan, self.store.rows())
-            if winner is not None:
-                record = replace(record, winner=winner.name)
-                record, summary = self._path(search, record, winner, summary)
+        with self.executor.standing():
+            summary = self._run(wanted)
+            record = replace(record, refits=wanted, winner=None, path=None)
+            if summary is not None and not summary.plan.pending:
+                winner = winner_of(wanted, summary.plan, self.store.rows())
+                if winner is not None:
+                    record = replace(record, winner=winner.name)
+                    record, summary = self._path(search, record, winner, summary)
         self.store.save_search(record, history_of(search, study))
         if summary is None:
             return Outcome(record, False, failed)

@@ -294,6 +294,12 @@ def test_help_teaches(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--max-minutes" in shown
 
 
+def test_help_waits_for_no_library() -> None:
+    code = "import sys; from affect import cli; cli._parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "ray", "optuna", "sklearn", "matplotlib"}.isdisjoint(done.stdout.split())
+
+
 def test_a_plan_writes_nothing(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run("--plan", "--seeds", "3") == 0
     shown = capsys.readouterr().out

@@ -71,28 +71,36 @@ def end(driver: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(
-    "executor", ["inline", *(pytest.param(name, marks=pytest.mark.ray) for name in ("ray", "train"))]
-)
-def test_a_killed_driver(corpus: Corpus, results: Results, tmp_path: Path, executor: str) -> None:
-    if executor == "train" and "://" in results.uri:
-        pytest.skip("where results lie is no concern of Train's, and its trainers are slow to start")
-    slowly = ("--set", "seconds=0.3")
-    undisturbed, killed = tmp_path / "a", tmp_path / "b"
-    done = finish(corpus, str(undisturbed / "results"), undisturbed, "inline", *slowly)
+SLOWLY = ("--set", "seconds=0.3")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the study comes to when nobody kills it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = finish(corpus, str(folder / "results"), folder, "inline", *SLOWLY)
     assert done.returncode == 0, done.stderr
-    with started(corpus, results, killed, executor, *slowly, packs=2) as process:
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("results", "executor"),
+    [("local", "inline"), *(pytest.param(kind, "ray", marks=pytest.mark.ray) for kind in ("local", "s3"))],
+    indirect=["results"],
+)
+def test_a_killed_driver(corpus: Corpus, results: Results, undisturbed: Path, tmp_path: Path, executor: str) -> None:
+    with started(corpus, results, tmp_path, executor, *SLOWLY, packs=2) as process:
         process.kill()
         process.wait()
         before = results.contents("toys/trials")
-        again = finish(corpus, results.uri, killed, executor, *slowly)
+        again = finish(corpus, results.uri, tmp_path, executor, *SLOWLY)
     assert again.returncode == 0, again.stderr
     after = results.contents("toys/trials")
     assert {name: after[name] for name in before} == before, "finished packs are kept"
     rows = results.frame("toys/trials")
     assert not rows.duplicated(["trial", "partition", "target", "metric"]).any()
     assert set(rows["trial"]) == set(pd.read_parquet(undisturbed / "results" / "toys" / "trials")["trial"])
-    assert contents(killed / "reports") == contents(undisturbed / "reports")
+    assert contents(tmp_path / "reports") == contents(undisturbed / "reports")
 
 
 def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> None:
@@ -106,10 +114,9 @@ def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> N
 
 
 def test_a_time_limit_then_the_rest(corpus: Corpus, results: Results, tmp_path: Path) -> None:
-    slowly = ("--set", "seconds=0.3")
-    first = finish(corpus, results.uri, tmp_path, "inline", *slowly, "--max-minutes", "0.02")
+    first = finish(corpus, results.uri, tmp_path, "inline", *SLOWLY, "--max-minutes", "0.02")
     assert first.returncode == 3, first.stderr
     assert (tmp_path / "reports" / "toys" / "table_1.md").exists(), "what exists is reported"
-    second = finish(corpus, results.uri, tmp_path, "inline", *slowly)
+    second = finish(corpus, results.uri, tmp_path, "inline", *SLOWLY)
     assert second.returncode == 0, second.stderr
     assert not results.frame("toys/trials").duplicated(["trial", "partition", "target"]).any()

@@ -43,7 +43,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("executor", [("ray",), ("train",), ("train", "--workers-per-trial", "2")], ids=" ".join)
+@pytest.mark.parametrize("executor", [("ray",), ("train", "--workers-per-trial", "2")], ids=" ".join)
 def test_the_real_study_on_a_local_ray(executor: tuple[str, ...], alone: Path, tmp_path: Path) -> None:
     seen: set[str] = set()
     with start(tmp_path, *executor) as driver:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -27,18 +27,23 @@ from tests.engine.helpers import GRID, Silent
 Resolve = Callable[..., Resolved]
 
 
-@pytest.fixture(params=["inline", *(pytest.param(name, marks=pytest.mark.ray) for name in ("ray", "train"))])
-def executor(request: pytest.FixtureRequest) -> Executor:
+RAY, TRAIN = (pytest.param(name, marks=pytest.mark.ray) for name in ("ray", "train"))
+
+
+@pytest.fixture(scope="module", params=["inline", RAY, TRAIN])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """Workers stand for all tests of a kind, whatever became of them in the last."""
     if request.param == "inline":
-        return Inline()
+        yield Inline()
+        return
     request.getfixturevalue("ray_with_toys")
-    return OnRay("cpu", slots=2) if request.param == "ray" else OnTrain("cpu", slots=1)
+    found = OnRay("cpu", slots=2) if request.param == "ray" else OnTrain("cpu", slots=1)
+    with found.standing():
+        yield found
 
 
-@pytest.fixture(params=["ray", "train"])
-def mortal(request: pytest.FixtureRequest, ray_with_toys: None) -> Executor:
-    """An executor whose workers can die without this process."""
-    return OnRay("cpu", slots=2) if request.param == "ray" else OnTrain("cpu", workers=2)
+mortal = pytest.mark.parametrize("executor", [RAY, TRAIN], indirect=True)
+"""Executors whose workers can die without this process."""
 
 
 def go(resolved: Resolved, executor: Executor, results: Path, place: Workplace) -> tuple[Summary, pd.DataFrame]:
@@ -93,36 +98,36 @@ def test_probes_that_fail_are_guessed(resolve: Resolve, executor: Executor, plac
     assert sizes == {"none": 4 // executor.slots, "probe_error": 1, "probe_memory": 1, "probe_endless": 1}
 
 
-@pytest.mark.ray
+@mortal
 @pytest.mark.parametrize("fault", ["probe_kill_once", "probe_kill"])
 def test_workers_that_die_while_they_measure(
-    resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path, fault: str
+    resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path, fault: str
 ) -> None:
     resolved = resolve(Row("toy", ({"fault": fault, "folder": str(tmp_path)},)), seeds=4)
-    summary, rows = go(resolved, mortal, tmp_path / "results", place)
+    summary, rows = go(resolved, executor, tmp_path / "results", place)
     assert (tmp_path / "killed").exists()
     assert summary.left == 0
-    assert set(rows["pack_size"]) == {4 // mortal.slots if fault == "probe_kill_once" else 1}
+    assert set(rows["pack_size"]) == {4 // executor.slots if fault == "probe_kill_once" else 1}
 
 
-@pytest.mark.ray
-def test_a_dying_worker_costs_one_try(resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path) -> None:
+@mortal
+def test_a_dying_worker_costs_one_try(resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path) -> None:
     candidates = ({"fault": "kill_once", "folder": str(tmp_path)},)
     resolved = resolve(Row("toy", candidates), Row("other"), seeds=4)
-    summary, rows = go(resolved, mortal, tmp_path / "results", place)
+    summary, rows = go(resolved, executor, tmp_path / "results", place)
     assert (tmp_path / "killed").exists()
     assert summary.left == 0
     assert set(rows["status"]) == {"complete"}
     assert not rows.duplicated(["trial", "partition", "target"]).any()
 
 
-@pytest.mark.ray
+@mortal
 def test_a_trial_that_always_kills_its_worker_fails_alone(
-    resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path
+    resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path
 ) -> None:
     candidates = ({"fault": "kill", "folder": str(tmp_path)},)
     resolved = resolve(Row("toy", candidates), Row("other"), seeds=1)
-    summary, rows = go(resolved, mortal, tmp_path / "results", place)
+    summary, rows = go(resolved, executor, tmp_path / "results", place)
     assert len(summary.failed) == 1
     assert "worker lost" in summary.failed[0][1]
     assert "3 tries" in summary.failed[0][1]
@@ -130,8 +135,8 @@ def test_a_trial_that_always_kills_its_worker_fails_alone(
     assert dict(status) == {"toy": "failed", "other": "complete"}
 
 
-@pytest.mark.ray
-def test_a_worker_killed_from_outside(resolve: Resolve, mortal: Executor, place: Workplace, tmp_path: Path) -> None:
+@mortal
+def test_a_worker_killed_from_outside(resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path) -> None:
     resolved = resolve(Row("toy", ({"seconds": 1.5, "folder": str(tmp_path)},)), seeds=12)
     marker = tmp_path / "pid"
 
@@ -142,7 +147,7 @@ def test_a_worker_killed_from_outside(resolve: Resolve, mortal: Executor, place:
 
     thread = threading.Thread(target=kill)
     thread.start()
-    summary, rows = go(resolved, mortal, tmp_path / "results", place)
+    summary, rows = go(resolved, executor, tmp_path / "results", place)
     thread.join()
     assert summary.left == 0
     assert rows["trial"].nunique() == 12

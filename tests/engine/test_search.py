@@ -200,6 +200,8 @@ def test_interrupting_a_search_ends_it(corpus: Corpus, tmp_path: Path, request: 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What is started in the background of a shell ignores it, and so does all that it starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     request.addfinalizer(partial(end, process))
     trials = tmp_path / "results" / "toys" / "trials"

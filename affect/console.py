@@ -1,0 +1,40 @@
+"""What all commands share: exit statuses, mistakes in one sentence, and standard output. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from rich.console import Console
+
+from affect.errors import UserError
+
+COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
+
+PLAIN_WIDTH = 120
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def stdout() -> Console:
+    """Standard output: as wide as its lines where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH, soft_wrap=True)
+
+
+def guarded(action: Callable[[], int], prog: str) -> int:
+    """`action()` as an exit status: a `UserError` becomes its sentence on stderr."""
+    try:
+        return action()
+    except UserError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; what was finished is kept, and the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
