@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    from affect.data.readers import add_corpora_parser, add_prepare_parser
+    from affect.data.prepare import add_corpora_parser, add_prepare_parser
 
     parser = Parser(
         prog="affect",
@@ -67,7 +67,7 @@ def _parser() -> Parser:
 
 
 def _spread(work: Callable[[A], B], items: Sequence[A], what: str) -> Iterator[B]:
-    """`affect.data.extraction.Spread` on Ray, imported once there is work."""
+    """`affect.data.features.extraction.Spread` on Ray, imported once there is work."""
     from affect.engine.spread import on_ray
 
     return on_ray(work, items, what, stdout())

@@ -127,7 +127,7 @@ def _main(study: Study, args: argparse.Namespace) -> int:
 
 def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     """Fix every open choice, and find every mistake, before anything is written: a twin is not made yet."""
-    from affect.data.readers import facts_of, is_to_be_made
+    from affect.data.prepare import facts_of, is_to_be_made
 
     scale = study.scales[args.scale]
     if getattr(args, "search_seeds", None) is not None and args.search is None:
@@ -183,7 +183,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
 
 def _open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
     """The corpus of `resolved`, made where it is a twin that is not there, after a look at its tasks."""
-    from affect.data.readers import find_corpus
+    from affect.data.prepare import find_corpus
 
     corpus = find_corpus(name_or_folder)
     for task in {task_spec(resolved, fraction, row) for fraction in resolved.label_fractions for row in resolved.rows}:

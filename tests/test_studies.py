@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from affect.command import _parser, resolve
-from affect.data import readers
+from affect.data import prepare
 from affect.data.twin import twin_facts
 from affect.engine.plan import Plan, plan, settings_of, task_facts
 from affect.report.build import _CAPTIONS
@@ -129,8 +129,8 @@ def test_the_commands_that_a_study_names_can_be_planned(name: str, monkeypatch: 
     def facts(corpus: str, protocol: str, targets: tuple[str, ...], view: str) -> CorpusFacts:
         return MFEAT if corpus == "corpora/mfeat" else twin_facts(corpus, protocol, targets, view)
 
-    monkeypatch.setattr(readers, "facts_of", facts)
-    monkeypatch.setattr(readers, "is_to_be_made", lambda corpus: True)
+    monkeypatch.setattr(prepare, "facts_of", facts)
+    monkeypatch.setattr(prepare, "is_to_be_made", lambda corpus: True)
     study = study_of(name)
     assert len(commands(name)) >= 3
     for given in commands(name):

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from affect.data.manifest import MANIFEST
-from affect.data.readers import CORPORA
+from affect.data.prepare import CORPORA
 from affect.data.twin import NAMES as TWINS
 from affect.engine.job import is_absolute
 from affect.engine.loopback import open_to_all

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from affect.data import audio, mel
-from affect.data.audio import STEPS, Unusable, extract, read_wave
-from affect.data.extraction import FEATURES, extract_folder, find_wavs, open_features, serial
+from affect.data.features import audio, mel
+from affect.data.features.audio import STEPS, Unusable, extract, read_wave
+from affect.data.features.extraction import FEATURES, extract_folder, find_wavs, open_features, serial
 from affect.errors import UserError
 
 RATE = 16_000

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 from scipy.signal import butter, freqz
 
-from affect.data import checks, deap
+from affect.data import checks
 from affect.data.corpus import open_corpus
-from affect.data.deap import (
+from affect.data.prepare import describe
+from affect.data.readers import deap
+from affect.data.readers.deap import (
     BANDS,
     CLASSES,
     DISCARD,
@@ -28,7 +30,6 @@ from affect.data.deap import (
     keeps,
     prepare_deap,
 )
-from affect.data.readers import describe
 from affect.errors import UserError
 from tests.data.hostile import Command, damaged, python2_pickle, sentence_or_result
 

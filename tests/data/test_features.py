@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from affect.data import features, precomputed
-from affect.data.audio import STEPS
-from affect.data.extraction import extract_folder, open_features
-from affect.data.features import Attached, attach, known_ids
-from affect.data.readers import add_prepare_parser
-from affect.data.sources import padded
+from affect.data.features import options, precomputed
+from affect.data.features.audio import STEPS
+from affect.data.features.extraction import extract_folder, open_features
+from affect.data.features.options import Attached, attach, known_ids
+from affect.data.features.sources import padded
+from affect.data.prepare import add_prepare_parser
 from affect.errors import UserError
 from tests.data.test_audio import tone, write
 
@@ -32,7 +32,7 @@ SET = ("--feature-set", "my set 1")
 
 def parsed(out: Path, *words: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    features.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument("--out", type=Path)
     return parser.parse_args([*map(str, words), "--out", str(out / "corpus")])
 
@@ -153,7 +153,7 @@ TABLES: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("form", TABLES)
 def test_a_table(tmp_path, form, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK_BYTES", 24)  # Two rows a block.
+    monkeypatch.setattr(options, "CHUNK_BYTES", 24)  # Two rows a block.
     made = attached(tmp_path, "--features", TABLES[form](tmp_path), *SET, ids=("d", "b", "a"))
     np.testing.assert_array_equal(values(made, "hld"), VECTORS[[3, 1, 0]].astype(np.float32))
     assert made.notes[-1] == "1 clips with features are not in the corpus, such as c.1."
@@ -365,7 +365,7 @@ def test_malformed_clips(tmp_path):
 
 
 def test_frames_are_cut_with_a_note(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "STEPS", 3)
+    monkeypatch.setattr(options, "STEPS", 3)
     monkeypatch.setattr(precomputed, "STEPS", 3)
     (tmp_path / "clips").mkdir()
     for name, x in FRAMES.items():

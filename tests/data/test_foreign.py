@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
-from affect.data import foreign
-from affect.data.foreign import read_mat, read_npz, read_pickle, unpickle
+from affect.data.formats import foreign
+from affect.data.formats.foreign import read_mat, read_npz, read_pickle, unpickle
 from affect.errors import UserError
 from tests.data.hostile import Command, damaged, python2_pickle, sentence_or_result
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from affect.data import iemocap
 from affect.data.corpus import LEAK_FREE
+from affect.data.readers import iemocap
 from affect.errors import UserError
 from tests.data.speech_trees import DAMAGE, features_of, labels_of, outcome, run, same, write_features, write_tree
 

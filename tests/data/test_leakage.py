@@ -18,8 +18,8 @@ from affect.data import copies, leakage
 from affect.data.copies import CLIP, FEWEST_COLUMNS, FLOOR, NEAR, NEIGHBOURS, sketch
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, Finding, TargetInfo, class_target
 from affect.data.manifest import STOPPING
-from affect.data.qcc import prepare_qcc
-from affect.data.readers import describe
+from affect.data.prepare import describe
+from affect.data.readers.qcc import prepare_qcc
 from affect.data.twin import make_twin
 from affect.data.writer import ViewSource, array_view
 from affect.errors import UserError

@@ -9,7 +9,7 @@ import pytest
 
 from affect.data.checks import straddling
 from affect.data.leakage import permit
-from affect.data.mfeat import VIEWS, prepare_mfeat, stratified
+from affect.data.readers.mfeat import VIEWS, prepare_mfeat, stratified
 from affect.data.task import column_moments
 from affect.errors import UserError
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from affect.data import msp_improv
 from affect.data.corpus import LEAK_FREE
+from affect.data.readers import msp_improv
 from affect.errors import UserError
 from tests.data.speech_trees import DAMAGE, features_of, labels_of, outcome, run, same, write_features, write_tree
 

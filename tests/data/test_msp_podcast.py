@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affect.data import msp_podcast
 from affect.data.checks import straddling
 from affect.data.corpus import UNKNOWN
+from affect.data.readers import msp_podcast
 from affect.errors import UserError
 from tests.data.speech_trees import DAMAGE, features_of, labels_of, outcome, run, write_features, write_tree
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from affect.data import checks
-from affect.data.emobank import prepare_emobank, split_by_document, text_features
 from affect.data.leakage import permit
-from affect.data.qcc import prepare_qcc
+from affect.data.readers.emobank import prepare_emobank, split_by_document, text_features
+from affect.data.readers.qcc import prepare_qcc
 from affect.data.task import column_moments
 from affect.errors import UserError
 from affect.streams import stream

@@ -15,8 +15,8 @@ from scipy.io import savemat
 
 from affect.data import checks
 from affect.data.corpus import open_corpus
-from affect.data.readers import describe
-from affect.data.seed import (
+from affect.data.prepare import describe
+from affect.data.readers.seed import (
     BANDS,
     CLASSES,
     CLIP_LABELS,

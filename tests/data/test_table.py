@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from affect.data import table, tabular
 from affect.data.corpus import Corpus
-from affect.data.tabular import open_table
+from affect.data.formats import tabular
+from affect.data.formats.tabular import open_table
+from affect.data.readers import table
 from affect.errors import UserError
 
 ROWS = 8

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from affect.data.corpus import AS_PUBLISHED, Corpus
-from affect.data.emobank import prepare_emobank
-from affect.data.qcc import prepare_qcc
+from affect.data.readers.emobank import prepare_emobank
+from affect.data.readers.qcc import prepare_qcc
 from affect.data.task import Task
 from affect.stats.concordance import ccc, ccc_columns
 from affect.study import TaskSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affect.data.qcc import prepare_qcc
+from affect.data.readers.qcc import prepare_qcc
 from affect.data.task import Task
 from affect.stats.concordance import ccc_columns
 from affect.study import TaskSpec

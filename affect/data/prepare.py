@@ -8,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from affect.data import deap, emobank, iemocap, mfeat, msp_improv, msp_podcast, qcc, seed, table, twin, wav
+from affect.data import twin
 from affect.data.corpus import AS_PUBLISHED, PARTITIONS, Corpus, Count, open_corpus
-from affect.data.extraction import FeatureFolder, Spread, serial
+from affect.data.features.extraction import FeatureFolder, Spread, serial
 from affect.data.manifest import MANIFEST
+from affect.data.readers import deap, emobank, iemocap, mfeat, msp_improv, msp_podcast, qcc, seed, table, wav
 from affect.errors import UserError
 from affect.study import CorpusFacts
 

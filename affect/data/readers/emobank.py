@@ -16,7 +16,7 @@ import pandas as pd
 
 from affect.data import checks
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, Corpus, TargetInfo
-from affect.data.tabular import open_table
+from affect.data.formats.tabular import open_table
 from affect.data.writer import array_view, refuse_existing, write_corpus
 from affect.errors import UserError
 from affect.streams import stream

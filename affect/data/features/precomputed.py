@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from affect.data import checks
-from affect.data.audio import STEPS
-from affect.data.foreign import read_mat, read_npz
-from affect.data.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv
-from affect.data.sources import Source, at_hand, padded, refuse_other_columns, spooled
-from affect.data.tabular import open_table, read_array
+from affect.data.features.audio import STEPS
+from affect.data.features.sources import Source, at_hand, padded, refuse_other_columns, spooled
+from affect.data.formats.foreign import read_mat, read_npz
+from affect.data.formats.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv
+from affect.data.formats.tabular import open_table, read_array
 from affect.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".arff", ".mat")

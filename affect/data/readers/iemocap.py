@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from affect.data import features
 from affect.data.checks import shown
 from affect.data.corpus import PROTOCOLS, Corpus, Count, TargetInfo
-from affect.data.speech import (
+from affect.data.features import options
+from affect.data.readers.speech import (
     ATTRIBUTES,
     Vote,
     add_fold_argument,
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder with Session1 ... Session5")
     add_fold_argument(parser, SESSIONS)
     parser.add_argument("--out", type=Path, help="folder to write (corpora/iemocap-foldN)")
-    features.add_arguments(parser)
+    options.add_arguments(parser)
 
 
 def prepare(args: argparse.Namespace) -> Corpus:
@@ -87,7 +87,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
             **{target: [row[i] for row in labels] for i, target in enumerate(ATTRIBUTES)},
         }
     )
-    attached = features.attach(
+    attached = options.attach(
         samples, args, lambda: wavs_by_name(file for s in sessions for file in s.glob("sentences/wav/*/*"))
     )
     return write_corpus(

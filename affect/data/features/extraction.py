@@ -19,10 +19,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from affect.data.audio import SETS, Unusable, extract, need_soundfile
 from affect.data.checks import shown
-from affect.data.foreign import read_npz
-from affect.data.sources import Source, at_hand, padded
+from affect.data.features.audio import SETS, Unusable, extract, need_soundfile
+from affect.data.features.sources import Source, at_hand, padded
+from affect.data.formats.foreign import read_npz
 from affect.errors import UserError
 from affect.files import TEMPORARY, write_whole
 

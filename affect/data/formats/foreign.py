@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.data import mat5
+from affect.data.formats import mat5
 from affect.errors import UserError
 
 BOMB_BYTES, BOMB_RATIO = 256 << 20, 100

@@ -18,7 +18,7 @@ import pandas as pd
 
 from affect.data import checks
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, Corpus, Count, class_target
-from affect.data.foreign import read_mat, read_npz, read_pickle, unpickle
+from affect.data.formats.foreign import read_mat, read_npz, read_pickle, unpickle
 from affect.data.writer import ViewSource, refuse_existing, write_corpus
 from affect.errors import UserError
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affect.data import checks, features
+from affect.data import checks
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, PARTITIONS, PROTOCOLS, UNKNOWN, Corpus, Count, TargetInfo
-from affect.data.msp_podcast_release import HIGH, ID, LOW, PREFIX, Release, read_release
-from affect.data.speech import ATTRIBUTES, find_folder, votes_note, wavs_by_name, without_leaks
+from affect.data.features import options
+from affect.data.readers.msp_podcast_release import HIGH, ID, LOW, PREFIX, Release, read_release
+from affect.data.readers.speech import ATTRIBUTES, find_folder, votes_note, wavs_by_name, without_leaks
 from affect.data.writer import refuse_existing, write_corpus
 from affect.errors import UserError
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", default="Test1", metavar="SET", help="test set that is scored (%(default)s)")
     parser.add_argument("--partitions", type=Path, metavar="FILE", help="your own partitions instead of the release's")
     parser.add_argument("--out", type=Path, default=Path("corpora/msp-podcast"), help="folder to write (%(default)s)")
-    features.add_arguments(parser)
+    options.add_arguments(parser)
 
 
 def prepare(args: argparse.Namespace) -> Corpus:
@@ -56,7 +57,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
     def wavs() -> dict[str, Path]:
         return wavs_by_name((find_folder(args.root, *AUDIO) or args.root).rglob(f"{PREFIX}*"))
 
-    attached = features.attach(sample_table(release, partitions, features.known_ids(args, wavs)), args, wavs)
+    attached = options.attach(sample_table(release, partitions, options.known_ids(args, wavs)), args, wavs)
     samples, protocols, leaks = with_protocols(attached.samples)
     return write_corpus(
         args.out,

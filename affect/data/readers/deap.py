@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, Corpus, Count, class_target
-from affect.data.foreign import read_mat, read_pickle
+from affect.data.formats.foreign import read_mat, read_pickle
 from affect.data.writer import ViewSource, refuse_existing, write_corpus
 from affect.errors import UserError
 from affect.streams import stream

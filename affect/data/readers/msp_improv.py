@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affect.data import features
 from affect.data.corpus import PROTOCOLS, Corpus, Count, TargetInfo
-from affect.data.speech import (
+from affect.data.features import options
+from affect.data.readers.speech import (
     ATTRIBUTES,
     Evaluation,
     add_fold_argument,
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="as stored, or flipped (6 - A); auto: so that clips of class A are more aroused than those of class S",
     )
     parser.add_argument("--out", type=Path, help="folder to write (corpora/msp-improv-foldN)")
-    features.add_arguments(parser)
+    options.add_arguments(parser)
 
 
 def prepare(args: argparse.Namespace) -> Corpus:
@@ -90,7 +90,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
             **dict(zip(ATTRIBUTES, labels.T, strict=True)),
         }
     )
-    attached = features.attach(samples, args, lambda: wavs_by_name(args.root.rglob("MSP-IMPROV-*")))
+    attached = options.attach(samples, args, lambda: wavs_by_name(args.root.rglob("MSP-IMPROV-*")))
     votes = votes_note(
         dict(zip(ids, (clip.values for clip in clips), strict=True)),
         dict(zip(ids, (clip.votes for clip in clips), strict=True)),

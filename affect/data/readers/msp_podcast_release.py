@@ -16,9 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affect.data import checks
+from affect.data.formats.tabular import open_table
 from affect.data.manifest import TargetInfo
-from affect.data.speech import ATTRIBUTES, Vote, find_file, find_folder, parse_vote, read_evaluations, read_lines
-from affect.data.tabular import open_table
+from affect.data.readers.speech import (
+    ATTRIBUTES,
+    Vote,
+    find_file,
+    find_folder,
+    parse_vote,
+    read_evaluations,
+    read_lines,
+)
 from affect.errors import UserError
 
 LOW, HIGH = 1.0, 7.0

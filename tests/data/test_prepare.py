@@ -7,8 +7,8 @@ import argparse
 import numpy as np
 import pytest
 
-from affect.data import readers
-from affect.data.readers import (
+from affect.data import prepare
+from affect.data.prepare import (
     READERS,
     add_corpora_parser,
     add_prepare_parser,
@@ -133,7 +133,7 @@ def test_every_reader_explains_itself(name, capsys):
 
 
 def test_examples_parse():
-    for module in readers.READERS.values():
+    for module in prepare.READERS.values():
         parse(*module.EXAMPLE.split()[1:])
 
 

@@ -12,10 +12,11 @@ from typing import NoReturn, TypeVar
 import numpy as np
 import pandas as pd
 
-from affect.data import checks, features
+from affect.data import checks
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, TargetInfo
-from affect.data.sources import spooled
-from affect.data.tabular import BLOCK_ROWS, Table, open_table, read_array
+from affect.data.features import options
+from affect.data.features.sources import spooled
+from affect.data.formats.tabular import BLOCK_ROWS, Table, open_table, read_array
 from affect.data.writer import ViewSource, array_view, refuse_existing, write_corpus
 from affect.errors import UserError
 
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", nargs="+", action="extend", required=True, metavar="NAME=COL:LOW:HIGH", help="target and its scale"
     )
     parser.add_argument("--view", nargs="+", action="extend", metavar="NAME=SOURCE", help="a file or columns:PATTERN")
-    features.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument("--name", help="name of the corpus (that of the folder)")
     parser.add_argument("--title", help="title in reports (the name)")
     parser.add_argument("--source", default="not stated", help="where the data come from")
@@ -89,7 +90,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
     if sources:
         views = {view: _view(view, source, table, ids, called, args.out.parent) for view, source in sources.items()}
     else:
-        attached = features.attach(samples, args, _no_recordings)
+        attached = options.attach(samples, args, _no_recordings)
         samples, views, notes = attached.samples, attached.views, attached.notes
     groups = args.group_kind if args.group else UNKNOWN
     name = args.name or args.out.name

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.data import mel
+from affect.data.features import mel
 from affect.errors import UserError
 
 LICENCE = (

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affect.data.audio import LICENCE, SETS, STEPS
 from affect.data.checks import shown
-from affect.data.extraction import FEATURES, FeatureFolder, extract_folder, find_wavs, open_features, serial
-from affect.data.precomputed import open_precomputed
-from affect.data.sources import Source, refuse_other_columns
+from affect.data.features.audio import LICENCE, SETS, STEPS
+from affect.data.features.extraction import FEATURES, FeatureFolder, extract_folder, find_wavs, open_features, serial
+from affect.data.features.precomputed import open_precomputed
+from affect.data.features.sources import Source, refuse_other_columns
 from affect.data.writer import CHUNK_BYTES, ViewSource
 from affect.errors import UserError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from affect.data.corpus import AS_PUBLISHED, UNKNOWN, Corpus, TargetInfo
-from affect.data.tabular import read_array
+from affect.data.formats.tabular import read_array
 from affect.data.writer import array_view, refuse_existing, write_corpus
 from affect.errors import UserError
 
