@@ -14,7 +14,8 @@ from search_spaces.ladder import LAMBDAS, SETTINGS, every_lambda
 SYSTEM = "Lad+UL+MTL"
 SECTION = "P1, Section IV-D"
 OURS = "not in the paper"
-TOGETHER = (("alpha", "beta"),)
+TOGETHER = (("alpha", "beta"), ("lambda_0", "lambda_1", "lambda_2"))
+"""One factor each of the ablation path, which trains every factor that is left at each step."""
 
 
 def rows(parts: int, rates: tuple[float, ...]) -> tuple[Row, ...]:
