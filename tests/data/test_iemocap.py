@@ -132,7 +132,7 @@ def test_wavs_are_found_in_the_sessions(tmp_path, monkeypatch):
         seen.update(wavs())
         raise UserError("enough.")
 
-    monkeypatch.setattr(iemocap.features, "attach", attach)
+    monkeypatch.setattr(iemocap.options, "attach", attach)
     folder = "Session2/sentences/wav/Ses02F_impro01"
     files = {f"{folder}/{name}Ses02F_impro01_F000.wav": "" for name in ("", "._")}
     root = write_tree(tmp_path / "root", {**FILES, **files, "Session2/dialog/wav/Ses02F_impro01.wav": ""})

@@ -173,7 +173,7 @@ def test_wavs_are_found_in_the_sessions(tmp_path, monkeypatch):
         seen.update(wavs())
         raise UserError("enough.")
 
-    monkeypatch.setattr(msp_improv.features, "attach", attach)
+    monkeypatch.setattr(msp_improv.options, "attach", attach)
     clip = next(iter(CLIPS))
     files = {f"Audio/session1/S01A/P/{name}": "" for name in (f"{clip}.wav", f"{clip}.avi", f"._{clip}.wav")}
     root = write_tree(tmp_path / "root", {"Evalution.txt": TEXT, **files})

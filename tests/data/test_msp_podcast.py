@@ -261,7 +261,7 @@ def test_wavs_are_found(prepare, tmp_path, monkeypatch, folder):
         seen.update(wavs())
         raise UserError("enough.")
 
-    monkeypatch.setattr(msp_podcast.features, "known_ids", known_ids)
+    monkeypatch.setattr(msp_podcast.options, "known_ids", known_ids)
     clip = SEGMENTS[0]
     with pytest.raises(UserError, match="enough"):
         prepare({**CSV_FILES, f"{folder}/{clip}.wav": "", f"{folder}/._{clip}.wav": "", f"Transcripts/{clip}.txt": ""})

@@ -50,7 +50,7 @@ def test_the_real_study_on_a_local_ray(executor: tuple[str, ...], alone: Path, t
         while driver.poll() is None:
             if sys.platform == "linux":
                 seen |= listening(living(driver.pid))
-            time.sleep(0.2)
+            time.sleep(0.5)
         assert driver.stderr is not None
         assert driver.returncode == 0, driver.stderr.read()
     if sys.platform == "linux":

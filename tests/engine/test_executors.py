@@ -98,16 +98,30 @@ def test_probes_that_fail_are_guessed(resolve: Resolve, executor: Executor, plac
     assert sizes == {"none": 4 // executor.slots, "probe_error": 1, "probe_memory": 1, "probe_endless": 1}
 
 
-@mortal
-@pytest.mark.parametrize("fault", ["probe_kill_once", "probe_kill"])
-def test_workers_that_die_while_they_measure(
-    resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path, fault: str
-) -> None:
-    resolved = resolve(Row("toy", ({"fault": fault, "folder": str(tmp_path)},)), seeds=4)
-    summary, rows = go(resolved, executor, tmp_path / "results", place)
-    assert (tmp_path / "killed").exists()
+def after_deaths_in_measuring(
+    resolve: Resolve, executor: Executor, place: Workplace, folder: Path, fault: str
+) -> set[int]:
+    """Pack sizes of four trials alike."""
+    resolved = resolve(Row("toy", ({"fault": fault, "folder": str(folder)},)), seeds=4)
+    summary, rows = go(resolved, executor, folder / "results", place)
+    assert (folder / "killed").exists()
     assert summary.left == 0
-    assert set(rows["pack_size"]) == {4 // executor.slots if fault == "probe_kill_once" else 1}
+    return set(rows["pack_size"])
+
+
+@mortal
+def test_a_worker_that_dies_while_it_measures(
+    resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path
+) -> None:
+    sizes = after_deaths_in_measuring(resolve, executor, place, tmp_path, "probe_kill_once")
+    assert sizes == {4 // executor.slots}
+
+
+@pytest.mark.parametrize("executor", [RAY], indirect=True)  # Trainers, which start slowly, count deaths the same way.
+def test_sizes_are_guessed_where_workers_always_die(
+    resolve: Resolve, executor: Executor, place: Workplace, tmp_path: Path
+) -> None:
+    assert after_deaths_in_measuring(resolve, executor, place, tmp_path, "probe_kill") == {1}
 
 
 @mortal

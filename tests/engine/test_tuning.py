@@ -60,6 +60,21 @@ def test_rows_that_cannot_be_stored_end_a_search_at_once(
 
 
 @pytest.mark.ray
+def test_a_worker_that_dies_costs_no_suggestion(
+    make: Callable[..., ResolvedSearch], place: Workplace, ray_with_toys: None, tmp_path: Path
+) -> None:
+    def once(trial: Any) -> Settings:
+        return {**climbs(trial), "fault": "kill_once", "folder": str(tmp_path)}
+
+    study = carried(make(once, 4), place, tmp_path / "searches", lambda found: None)
+    assert (tmp_path / "killed").exists()
+    assert suggestions.finished(study) == 4
+    stale = [trial.params for trial in study.trials if trial.user_attrs.get("stale")]
+    assert stale
+    assert all(sum(trial.params == params for trial in study.trials) == 2 for params in stale)
+
+
+@pytest.mark.ray
 def test_a_deadly_suggestion_takes_none_of_its_wave_with_it(
     make: Callable[..., ResolvedSearch], place: Workplace, ray_with_toys: None, tmp_path: Path
 ) -> None:
