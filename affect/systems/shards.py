@@ -39,7 +39,7 @@ class Shard:
             torch.distributed.all_reduce(total)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # ValueError: the group has been ended because a worker is gone.
             raise Severed(str(error)) from error
         pieces = total.split([tensor.numel() for tensor in tensors])
         return tuple(piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True))

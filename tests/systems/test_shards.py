@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from affect.systems.shards import ALONE, Shard
+from affect.systems.shards import ALONE, Severed, Shard
 from tests.systems import sharded
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without its distributed part")
@@ -47,6 +47,11 @@ def test_losses_and_gradients_in_double_precision(alone: Any, workers: Any, upda
 
 def test_a_worker_that_leaves_is_told_from_a_mistake(workers: Any) -> None:
     assert ["severed" in worker for worker in workers] == [True] * (len(workers) - 1) + [False]
+
+
+def test_a_group_that_was_ended_is_no_mistake_of_a_worker_in_it() -> None:
+    with pytest.raises(Severed, match="group"):
+        Shard(0, 2).reduce(torch.zeros(1))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
