@@ -85,27 +85,51 @@ class Scope:
 
     def compare(self, system: str, baseline: str) -> Finding:
         """The comparison of two rows as its family has it or, where none was declared, made here."""
-        cube = self.analysis.cube
-        found = self.between(system, baseline, self.values(system), self.values(baseline))
         if self.claim.errors:
+            return self.between(system, baseline, self.values(system), self.values(baseline))
+        found = self._declared(system, baseline)
+        if found is None:
+            found = self.between(system, baseline, self.values(system), self.values(baseline))
+        if self.analysis.resolved.study.metric != "ccc":
             return found
-        p = PARTITIONS.index(self.claim.partition)
+        cube, p = self.analysis.cube, PARTITIONS.index(self.claim.partition)
         ours, theirs = ((self.f, cube.systems.index(name), self.t, p) for name in (system, baseline))
-        if self.analysis.resolved.study.metric == "ccc":
-            fisher = float(fisher_z(cube.means[ours], cube.means[theirs], cube.rows[ours], cube.rows[theirs]))
-            found = replace(found, fisher=fisher)
+        return replace(
+            found, fisher=float(fisher_z(cube.means[ours], cube.means[theirs], cube.rows[ours], cube.rows[theirs]))
+        )
+
+    def _declared(self, system: str, baseline: str) -> Finding | None:
+        """The comparison of two rows as a declared family has it: computed once, with all others of the report."""
         for named, other, worse in ((baseline, system, False), (system, baseline, True)):
             family = self.analysis.families.get((self.f, self.claim.partition, named))
-            if family is not None and family.worse == worse and other in family.systems:
-                corrected = float(family.holm[family.systems.index(other), self.t])
-                return replace(found, holm=corrected if family.resolvable else float("nan"), flip=float("nan"))
-        return found
+            if family is None or family.worse != worse or other not in family.systems:
+                continue
+            at = family.systems.index(other), self.t
+            return replace(
+                self._means(system, baseline, self.values(system), self.values(baseline)),
+                difference=float(family.difference[at]),
+                low=float(family.low[at]),
+                high=float(family.high[at]),
+                holm=float(family.holm[at]) if family.resolvable else float("nan"),
+                pairs=int(family.pairs[at]),
+            )
+        return None
 
     def between(self, system: str, baseline: str, ours: Floats, theirs: Floats) -> Finding:
         """The comparison of two series [N] over seeds."""
         d = ours - theirs
         d = d[~np.isnan(d)]
         low, high = bootstrap_interval(d)
+        return replace(
+            self._means(system, baseline, ours, theirs),
+            difference=float(d.mean()) if len(d) else float("nan"),
+            low=float(low),
+            high=float(high),
+            flip=float(sign_flip(self.sign * d)) if len(d) else float("nan"),
+            pairs=len(d),
+        )
+
+    def _means(self, system: str, baseline: str, ours: Floats, theirs: Floats) -> Finding:
         return Finding(
             target=self.claim.errors or self.analysis.cube.targets[self.t],
             fraction=self.fraction,
@@ -113,11 +137,6 @@ class Scope:
             baseline=baseline,
             mean=float(mean_over_seeds(ours)),
             baseline_mean=float(mean_over_seeds(theirs)),
-            difference=float(d.mean()) if len(d) else float("nan"),
-            low=float(low),
-            high=float(high),
-            flip=float(sign_flip(self.sign * d)) if len(d) else float("nan"),
-            pairs=len(d),
         )
 
 
