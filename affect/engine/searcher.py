@@ -65,9 +65,8 @@ class Searcher:
         failed = tuple(
             f"suggestion {number}: {why}" for number, why in suggestions.messages(study).items() if number not in over
         )
-        known = self.store.searches().get(search.name)
         # What an earlier run came to stays until this one has come as far.
-        record = replace(known[0], importances=suggestions.importances(study)) if known else _record(search, study)
+        record = replace(earlier[0], importances=suggestions.importances(study)) if earlier else _record(search, study)
         self.store.save_search(record, history_of(search, study))
         unfinished = Outcome(record, False, failed)
         if search.lacking(study):
