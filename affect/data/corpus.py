@@ -63,7 +63,8 @@ class Corpus:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """The sample table, [N] rows: id, subject, group, partition columns, targets, text where there is one."""
+        """The sample table, [N] rows: id, subject, group, partition columns, targets, recording and text where
+        they are known."""
         file = self.folder / SAMPLES
         try:
             samples = pd.read_parquet(file)

@@ -1,8 +1,8 @@
 """The leakage gate: what of a corpus could make scores too good, found once, when it is written, for each protocol.
 
-Groups and texts that lie in two partitions come from the sample table; rows that are copies of each other (`copies.py`)
-and columns that tell the label from the views. A study under `leak_free` is stopped by the kinds in `STOPPING` unless
-its command line names them; under `as_published` findings are reported.
+Groups, recordings and texts that lie in two partitions come from the sample table; rows that are copies of each other
+(`copies.py`) and columns that tell the label from the views. A study under `leak_free` is stopped by the kinds in
+`STOPPING` unless its command line names them; under `as_published` findings are reported.
 """
 
 from __future__ import annotations
@@ -115,28 +115,35 @@ def permit(facts: CorpusFacts, protocol: str, allowed: Sequence[str]) -> CorpusF
 
 
 def of_table(samples: pd.DataFrame, column: str, groups: str) -> list[Told]:
-    """What the sample table alone tells: groups unknown or in two partitions, texts that recur."""
+    """What the sample table alone tells: groups unknown or in two partitions, recordings in two, texts that recur."""
     told = []
-    partitions = samples[column].to_numpy(object)
     if groups == UNKNOWN:
         told.append(
             ("groups_unknown", "Groups are unknown: rows of one speaker or recording may lie in several partitions.")
         )
-    elif apart := straddling(samples["group"].to_numpy(object), partitions):
-        total = samples.loc[np.isin(partitions.astype(str), SCORED), "group"].nunique()
-        first, names = next(iter(apart.items()))
-        told.append(
-            (
-                "groups_straddle",
-                f"{len(apart)} of {total} groups ({groups}) lie in two or more of train, development and test; "
-                f"{quoted(first)} lies in {', '.join(names)}.",
-            )
-        )
+    elif apart := _apart(samples, "group", column, f"groups ({groups})"):
+        told.append(("groups_straddle", apart))
+    if "recording" in samples.columns and (apart := _apart(samples, "recording", column, "recordings")):
+        told.append(("recordings_straddle", apart))
     if "text" in samples.columns:
-        count = len(straddling(samples["text"].map(plain_text).to_numpy(object), partitions))
+        texts = samples["text"].map(plain_text).to_numpy(object)
+        count = len(straddling(texts, samples[column].to_numpy(object)))
         if count:
             told.append(("texts_recur", f"{count} texts recur in two or more of train, development and test."))
     return told
+
+
+def _apart(samples: pd.DataFrame, key: str, column: str, what: str) -> str:
+    """A sentence on the values of `key` that lie in two scored partitions; empty where none does."""
+    apart = straddling(samples[key].to_numpy(object), samples[column].to_numpy(object))
+    if not apart:
+        return ""
+    total = samples.loc[samples[column].isin(SCORED), key].nunique()
+    first, names = next(iter(apart.items()))
+    return (
+        f"{len(apart)} of {total} {what} lie in two or more of train, development and test; {quoted(first)} lies in "
+        f"{', '.join(names)}."
+    )
 
 
 def _recurring(sketches: Sequence[Sketch], texts: np.ndarray, samples: pd.DataFrame, column: str) -> list[Told]:

@@ -56,8 +56,9 @@ def class_target(*names: str) -> TargetInfo:
     return TargetInfo(0.0, len(names) - 1.0, "class", names)
 
 
-STOPPING = ("rows_recur", "rows_nearly_recur", "label_encoded")
-"""Kinds of findings that stop a study under `leak_free`: what is scored was seen in training, or a feature tells the label.
+STOPPING = ("recordings_straddle", "rows_recur", "rows_nearly_recur", "label_encoded")
+"""Kinds of findings that stop a study under `leak_free`: what is scored was seen or heard in training, or a feature
+tells the label.
 
 The others do not. Unknown groups, and groups in two partitions, rule `leak_free` out altogether. Two people can say the
 same words, and where the views agree as well the rows recur. An unlabelled copy of a test row shows a fit no target. A

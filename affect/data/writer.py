@@ -91,7 +91,7 @@ def write_corpus(
     """Write a corpus folder and open it.
 
     `samples` [N] has the columns id, the partition columns of `protocols`, one per target (NaN: no label), the
-    `lengths` of views, and optionally subject, group (empty or missing: unknown) and text. `counts` and `notes` are
+    `lengths` of views, and optionally subject, group, recording (empty or missing: unknown) and text. `counts` and `notes` are
     kept in the manifest. `samples_file` names the table in errors, and
     `called` its columns where they have other names there; contents without the `fingerprint` that is given, if one
     is, are refused. Findings (`affect.data.leakage`) are looked for in what was written. Memory stays bounded by the
@@ -191,7 +191,7 @@ def check_samples(
     columns: dict[str, Any] = {"id": ids}
     for column in ("subject", "group"):
         values = samples[column].tolist() if column in samples.columns else [None] * len(ids)
-        columns[column] = [None if pd.isna(value) or value == "" else str(value) for value in values]
+        columns[column] = _known(values)
     for column in partitions:
         columns[column] = checks.canonical_partitions(samples[column].tolist(), file, called.get(column, column), ids)
     for target, info in targets.items():
@@ -207,9 +207,15 @@ def check_samples(
         group = np.array(columns["group"], object)
         partition = np.array(columns[column], object)
         checks.check_leak_free(group, partition, groups, file, called.get(column, column))
+    if "recording" in samples.columns:
+        columns["recording"] = _known(samples["recording"].tolist())
     if "text" in samples.columns:
         columns["text"] = ["" if pd.isna(value) else str(value) for value in samples["text"].tolist()]
     return pd.DataFrame(columns)
+
+
+def _known(values: Sequence[Any]) -> list[str | None]:
+    return [None if pd.isna(value) or value == "" else str(value) for value in values]
 
 
 def _write_view(partial: Path, view: str, given: ViewSource, ids: Sequence[str]) -> str:

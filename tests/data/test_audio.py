@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +242,22 @@ def test_new_files_are_taken_up_and_mended_ones_lose_their_reason(wavs, tmp_path
     write(wavs["silent"], tone(100))
     folder = extract_folder({clip: wavs[clip] for clip in ("b", "silent")}, out, ["mfb"])
     assert (list(folder.clips), dict(folder.skipped)) == (["a", "b", "silent"], {})
+
+
+def test_recordings_that_changed_are_read_again(wavs, tmp_path):
+    out = tmp_path / "f"
+    before = extract_folder(wavs, out, ["mfb"])
+    later = time.time() + 60
+    write(wavs["a"], tone(2000, seconds=0.2))
+    write(wavs["b"], np.zeros(4000))
+    for clip in "ab":
+        os.utime(wavs[clip], (later, later))
+    counting = Counting()
+    folder = extract_folder(wavs, out, ["mfb"], counting)
+    assert set(counting.given) == {"a", "b", *before.skipped}
+    assert folder.clips["a"] != before.clips["a"]
+    assert "b" not in folder.clips
+    assert "b" in folder.skipped
 
 
 def test_clips_whose_workers_die_are_listed(wavs, tmp_path):

@@ -262,6 +262,8 @@ def test_recordings_are_extracted_beside_the_corpus(tmp_path, folder):
     assert "c: silent" in made.notes[0]
     again = attached(tmp_path, "--audio", tmp_path / "wavs", "--sets", "mfb", ids=("b", "c", "x"))
     np.testing.assert_array_equal(values(again, "mfb"), values(made, "mfb"))
+    attach(pd.DataFrame({"id": ["b"]}), args, lambda: wavs, shared="all-folds")
+    assert list(open_features(tmp_path / "all-folds-features").clips) == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_counts_are_told_beside_the_papers(prepare):
 def test_wavs_are_found_in_the_sessions(tmp_path, monkeypatch):
     seen = {}
 
-    def attach(samples, args, wavs):
+    def attach(samples, args, wavs, shared):
         seen.update(wavs())
         raise UserError("enough.")
 

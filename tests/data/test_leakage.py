@@ -93,6 +93,25 @@ def test_a_speaker_in_two_partitions(make):
         make(rows(), samples, overwrite=True)
 
 
+def test_a_recording_in_two_partitions(make):
+    """Speakers are kept apart, but two of them were recorded together; what is unlabelled or unknown is no matter."""
+    samples = table()
+    samples["recording"] = [f"podcast{i}" for i in range(len(samples))]
+    samples.loc[[0, 1, 2, PLACE["development"], PLACE["test"]], "recording"] = "talk"
+    samples.loc[[3, PLACE["unlabelled"]], "recording"] = "other talk"
+    samples.loc[[4, PLACE["test"] + 1], "recording"] = ""
+    corpus = make(rows(), samples)
+    assert kinds(corpus) == kinds(corpus, AS_PUBLISHED) == ["recordings_straddle"]
+    assert sentence(corpus, "recordings_straddle") == (
+        "1 of 254 recordings lie in two or more of train, development and test; 'talk' lies in train, development, test."
+    )
+    with pytest.raises(UserError, match=r"recordings_straddle: 1 of .* add --allow recordings_straddle to run it"):
+        leakage.permit(corpus.facts(LEAK_FREE), LEAK_FREE, [])
+    samples.loc[[PLACE["development"], PLACE["test"]], "recording"] = "another"
+    samples.loc[PLACE["test"], "recording"] = None
+    assert make(rows(), samples, overwrite=True).manifest.findings == ()
+
+
 def same(row: np.ndarray) -> np.ndarray:
     return row
 

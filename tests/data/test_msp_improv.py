@@ -169,7 +169,7 @@ def test_clips_without_features_are_left_out(prepare, place, tmp_path):
 def test_wavs_are_found_in_the_sessions(tmp_path, monkeypatch):
     seen = {}
 
-    def attach(samples, args, wavs):
+    def attach(samples, args, wavs, shared):
         seen.update(wavs())
         raise UserError("enough.")
 

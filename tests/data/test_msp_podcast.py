@@ -141,6 +141,14 @@ def test_a_speaker_of_two_partitions_keeps_to_the_test(prepare):
     assert corpus.manifest.findings[0].kind == "groups_straddle"
 
 
+def test_podcasts_are_the_recordings(prepare):
+    corpus = prepare()
+    recordings = corpus.samples.set_index("id")["recording"]
+    assert recordings["MSP-PODCAST_0001_0004"] == "MSP-PODCAST_0001"
+    assert recordings["MSP-PODCAST_1023_0235_0001"] == "MSP-PODCAST_1023"
+    assert "recordings_straddle" in {found.kind for found in corpus.manifest.findings if found.stops}
+
+
 def test_without_unknown_speakers_both_protocols_are_one(prepare):
     corpus = prepare({"Labels/labels_consensus.csv": CSV.replace("Unknown", "99")})
     assert corpus.manifest.protocols == {"as_published": "partition", "leak_free": "partition"}
@@ -337,6 +345,8 @@ def test_missing_files(prepare):
         UserError, match=r"root/Labels: has none of the label files labels_consensus.csv, labels_concensus"
     ):
         prepare({"Labels/readme.txt": ""})
+    with pytest.raises(UserError, match=r"labels_consensus.json is not read: take the .csv that says the same\.$"):
+        prepare({"Labels/labels_consensus.json": "{}"})
     with pytest.raises(UserError, match=r"root/Partitions.txt: there is no such file"):
         prepare({"Labels/Labels.txt": LABELS})
     with pytest.raises(UserError, match=r"none.txt: there is no such file"):

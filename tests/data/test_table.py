@@ -129,6 +129,9 @@ def test_protocols_follow_from_the_groups(prepare):
     assert "1 of 4 groups (recording)" in straddling.facts("as_published").findings[0]
     with pytest.raises(UserError, match="column partition: recording 'a' lies in train and test"):
         straddling.facts("leak_free")
+    frame["talk"] = [*"abcdefg", "a"]
+    talks = prepare(frame, "--recording", "talk", "--overwrite")
+    assert talks.facts("as_published").kinds == ("groups_unknown", "recordings_straddle")
     frame["clean"] = ["train"] * 3 + ["test", "development", "development", "train", "train"]
     frame.loc[3, ["who", "act"]] = ["z", 2.0]
     both = prepare(frame, "--group", "who", "--partition-leak-free", "clean", "--overwrite")

@@ -3,7 +3,7 @@
     <folder>/features.json    the feature sets with their versions, the clips and their frames, what was skipped and why
              clips/<id>.npz   one array per feature set, `<set>` [D] or [T, D] with T <= STEPS, and `<set>.steps`
 
-Whatever ends an extraction, the same command goes on: a clip whose file is there is not read again.
+Whatever ends an extraction, the same command goes on: a clip is not read again unless its recording has changed since.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def extract_folder(
     clips, skipped = dict(known.clips), dict(known.skipped)
     for clip, wav in wavs.items():
         skipped.pop(clip, None)
-        if not _clip_file(folder, clip).is_file():
+        if not _up_to_date(_clip_file(folder, clip), wav):
             todo.append((clip, wav))
         elif clip not in clips:
             clips[clip] = _steps(folder, clip, infos)
@@ -143,6 +143,7 @@ def extract_folder(
         lost.discard(made.id)
         if made.skipped:
             skipped[made.id] = made.skipped
+            clips.pop(made.id, None)
         else:
             clips[made.id] = made.steps
     skipped.update(dict.fromkeys(lost, "whoever read it died, each time"))
@@ -252,6 +253,11 @@ def _clip_file(folder: Path, clip: str) -> Path:
     if not clip or Path(clip).name != clip:
         raise UserError(f"{folder}: {clip!r} is no name for the features of a clip.")
     return folder / "clips" / f"{clip}.npz"
+
+
+def _up_to_date(file: Path, wav: Path) -> bool:
+    """Whether the features in `file` were made after their recording."""
+    return file.is_file() and not (wav.is_file() and wav.stat().st_mtime > file.stat().st_mtime)
 
 
 def _steps(folder: Path, clip: str, infos: Mapping[str, SetInfo]) -> dict[str, int]:

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         const=True,
         metavar="FOLDER",
-        help="extract the features from the corpus' own recordings, or those below FOLDER, into OUT-features",
+        help="extract the features from the corpus' own recordings, or those below FOLDER, into a folder beside OUT",
     )
     parser.add_argument(
         "--feature-set", metavar="NAME", help="what precomputed features are, with version; never mixed with others"
@@ -87,15 +87,19 @@ def known_ids(args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]) 
     return sorted({clip for parts in views.values() for source in parts for clip in source.ids})
 
 
-def attach(samples: pd.DataFrame, args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]) -> Attached:
+def attach(
+    samples: pd.DataFrame, args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]], shared: str = ""
+) -> Attached:
     """The rows of `samples` (column id: clip name without suffix) that have features, in their order, and views of them.
 
-    `wavs()` gives the corpus' recordings by id; it is called for `--audio` without a folder only. A view of frames
+    `wavs()` gives the corpus' recordings by id; it is called for `--audio` without a folder only. What is
+    extracted lies beside `args.out`, in its own folder or in `<shared>-features` for all folds of a corpus. A view of frames
     adds a column `<view>_steps` with its valid steps to the samples. Nothing is held in memory but one block of rows.
     `UserError` where a file is malformed, a clip occurs twice, feature sets are mixed, or no sample has features.
     """
     if args.audio is not None:
-        views, notes = _extracted(samples["id"].tolist(), args, wavs)
+        folder = args.out.with_name(f"{shared or args.out.name}-features")
+        views, notes = _extracted(samples["id"].tolist(), folder, args, wavs)
     else:
         views, notes = _given(args)
     # Every path brings the same views, so all views have the same clips.
@@ -187,13 +191,12 @@ def _recordings(args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]
 
 
 def _extracted(
-    ids: Sequence[str], args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]
+    ids: Sequence[str], out: Path, args: argparse.Namespace, wavs: Callable[[], Mapping[str, Path]]
 ) -> tuple[Views, tuple[str, ...]]:
-    """The features of the recordings of the clips `ids`, extracted into a folder beside the corpus."""
+    """The features of the recordings of the clips `ids`, extracted into the folder `out`."""
     recordings = _recordings(args, wavs)
     wanted = {clip: recordings[clip] for clip in ids if clip in recordings}
     _refuse_strangers("--audio", ids, recordings, bool(wanted))
-    out = args.out.with_name(f"{args.out.name}-features")
     folder = extract_folder(wanted, out, chosen_sets(args), args.spread)
     print(folder.describe())
     return {name: (source,) for name, source in folder.sources().items()}, _notes(folder)

@@ -87,9 +87,11 @@ def prepare(args: argparse.Namespace) -> Corpus:
             **{target: [row[i] for row in labels] for i, target in enumerate(ATTRIBUTES)},
         }
     )
-    attached = options.attach(
-        samples, args, lambda: wavs_by_name(file for s in sessions for file in s.glob("sentences/wav/*/*"))
-    )
+
+    def wavs() -> dict[str, Path]:
+        return wavs_by_name(file for session in sessions for file in session.glob("sentences/wav/*/*"))
+
+    attached = options.attach(samples, args, wavs, shared="iemocap")
     return write_corpus(
         out,
         name=name,

@@ -90,7 +90,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
             **dict(zip(ATTRIBUTES, labels.T, strict=True)),
         }
     )
-    attached = options.attach(samples, args, lambda: wavs_by_name(args.root.rglob("MSP-IMPROV-*")))
+    attached = options.attach(samples, args, lambda: wavs_by_name(args.root.rglob("MSP-IMPROV-*")), shared="msp-improv")
     votes = votes_note(
         dict(zip(ids, (clip.values for clip in clips), strict=True)),
         dict(zip(ids, (clip.votes for clip in clips), strict=True)),

@@ -1,6 +1,7 @@
 """`affect prepare msp-podcast`: MSP-Podcast of any release, with its unlabelled segments where they are at hand.
 
 Known speakers are the groups. Clips of unknown speakers have none: `leak_free`, which must be sure, does not score them.
+Podcasts are the recordings: where one lies in two partitions, as those of two speakers can, the leakage gate says so.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ def sample_table(release: Release, partitions: Mapping[str, str], known: Sequenc
             "id": ids,
             "subject": speakers,
             "group": speakers,
+            # MSP-PODCAST_0001_0008 is a piece of podcast 0001.
+            "recording": ["_".join(clip.split("_")[:2]) for clip in ids],
             "partition": [partitions[clip] for clip in scored] + ["unlabelled"] * len(unlabelled),
             **{target: [row[i] for row in rows] for i, target in enumerate(ATTRIBUTES)},
         }

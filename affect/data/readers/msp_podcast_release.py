@@ -32,6 +32,7 @@ from affect.errors import UserError
 LOW, HIGH = 1.0, 7.0
 PREFIX = "MSP-PODCAST"
 CSV, TEXT = ("labels_consensus.csv", "labels_concensus.csv"), "Labels.txt"
+JSON = ("labels_consensus.json", "labels_concensus.json")
 COLUMNS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
 ID = re.compile(rf"{PREFIX}_\w+", re.ASCII)
 _CLIP = re.compile(rf"(?P<id>{ID.pattern})\.(?i:wav)", re.ASCII)
@@ -78,7 +79,8 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
         speakers_file = find("Speaker_ids.txt")
         speakers = read_speakers(speakers_file) if speakers_file else {}
     else:
-        raise UserError(f"{folders[0]}: has none of the label files {', '.join((*CSV, TEXT))}.")
+        json = " labels_consensus.json is not read: take the .csv that says the same." if find(*JSON) else ""
+        raise UserError(f"{folders[0]}: has none of the label files {', '.join((*CSV, TEXT))}.{json}")
     if partitions:
         partitions_file, released = partitions, read_partitions(partitions)
     known = {clip: name.strip() for clip, name in speakers.items() if name.strip().lower() not in _ANONYMOUS}

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subject", metavar="COL", help="column that says whose sample it is")
     parser.add_argument("--group", metavar="COL", help="column of what must stay on one side (speaker, recording, ...)")
     parser.add_argument("--group-kind", default="speaker", metavar="WORD", help="what a group is (%(default)s)")
+    parser.add_argument("--recording", metavar="COL", help="column of what rows were cut from, if that is no group")
     parser.add_argument("--text", metavar="COL", help="column of the spoken or written words")
     parser.add_argument(
         "--target", nargs="+", action="extend", required=True, metavar="NAME=COL:LOW:HIGH", help="target and its scale"
@@ -74,6 +75,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
         "group": args.group,
         "partition": args.partition,
         "partition_leak_free": args.partition_leak_free,
+        "recording": args.recording,
         "text": args.text,
     }
     called = {name: table.need(column) for name, column in stored.items() if column is not None}
