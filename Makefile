@@ -25,7 +25,8 @@ bench: install  ## Speed as ratios within one run
 
 install: $(VENV)/.installed
 
-# torch first and pinned: left to another package's range, pip would bring several gigabytes of CUDA.
+# torch first and pinned, so that an index or folder of CPU builds which pip is configured with serves it; the default build
+# for Linux brings several gigabytes of CUDA with it.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch

@@ -174,14 +174,15 @@ def _list(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from affect.engine.store import Store
+    from affect.files import write_whole, writing
 
     goal = Path(args.csv)
     if goal.exists():
         raise UserError(f"{goal}: exists already; nothing was overwritten.")
     rows = Store.at(args.results).trials()
+    if rows.empty:
+        raise UserError(f"{args.results}: has no finished trial yet, so {goal} was not written.")
     rows = rows.sort_values(["corpus", "label_fraction", "system", "trial", "partition", "target"])
-    try:
-        rows.to_csv(goal, index=False)
-    except OSError as error:
-        raise UserError(f"{goal}: cannot be written ({error.strerror or error}).") from None
+    with writing(goal):
+        write_whole(goal, rows.to_csv(index=False).encode())
     print(f"{len(rows)} rows in {goal}")

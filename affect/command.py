@@ -19,7 +19,7 @@ from affect.data.leakage import permit
 from affect.data.manifest import STOPPING
 from affect.engine import job, options
 from affect.engine.evidence import evidence
-from affect.engine.files import check_folder
+from affect.engine.files import check_folder, make_folder
 from affect.engine.plan import discards_too_much, plan, task_facts, task_spec
 from affect.engine.preview import preview, preview_searches
 from affect.engine.progress import display, duration
@@ -27,7 +27,7 @@ from affect.engine.provenance import provenance
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import open_task, workplace
-from affect.errors import UserError
+from affect.errors import UserError, meant
 from affect.study import ALL_VIEWS, CorpusFacts, Resolved, Row, SearchRecord, Study
 from affect.systems import get_system
 
@@ -45,7 +45,8 @@ examples:
   %(prog)s --executor train --workers-per-trial 2     two workers share each trial, which is saved as it trains
 
 Results are added to RESULTS/<study>; the same command goes on where it was stopped, however it was stopped.
-Exit status: 0 complete, 1 some trials failed, 2 a mistake in the input, 3 stopped by --max-minutes with work left.
+Exit status: 0 complete, 1 some trials failed, 2 a mistake in the input, 3 stopped by --max-minutes with work left, 130
+interrupted.
 """
 
 
@@ -200,7 +201,9 @@ def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts
     known = list(dict.fromkeys(row.system for row in rows))
     for name in names:
         if name not in known:
-            raise UserError(f"--systems {name}: unknown system; this study has {', '.join(known)}.")
+            raise UserError(
+                f"--systems {name}: unknown system; this study has {', '.join(known)}{meant(name, known) or '.'}"
+            )
     return tuple(row for row in rows if row.system in names)
 
 
@@ -216,7 +219,8 @@ def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | i
         if not equals or not value:
             raise UserError(f"--set {pair}: write NAME=VALUE, as in --set learning_rate=5e-4.")
         if name not in known:
-            raise UserError(f"--set {pair}: no chosen system has a {name}; there is {', '.join(sorted(known))}.")
+            names = ", ".join(sorted(known))
+            raise UserError(f"--set {pair}: no chosen system has a {name}; there is {names}{meant(name, known) or '.'}")
         system, hyperparameter = known[name]
         overrides[name] = hyperparameter.parse(name, value, system)
     return overrides
@@ -244,8 +248,11 @@ def _run(
     corpus = _open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
     place = workplace(resolved, corpus.folder, provenance())
     with store.locked():
-        store.save_request(resolved)
+        make_folder(Path(args.reports))
         console.print(resolved.corpus.banner, highlight=False, markup=False)
+        if sentence := _replaced(resolved, store):
+            console.print(sentence, highlight=False, markup=False)
+        store.save_request(resolved)
         with display(console) as shown:
             summary = run(resolved, store, executor, place, shown, args.max_minutes)
         damaged = store.quarantined
@@ -259,6 +266,22 @@ def _run(
     for note in summary.plan.notes:
         console.print(note, highlight=False, markup=False)
     return summary, frames
+
+
+def _replaced(resolved: Resolved, store: Store) -> str:
+    """A sentence where the report of this run takes the place of one that shows something else."""
+    try:
+        old = store.load_request(resolved.corpus.name)
+    except UserError:  # There is none, or one of another version.
+        return ""
+    shown = [(r.rows, r.label_fractions, r.seeds, r.overrides, r.scale) for r in (old, resolved)]
+    if old.report != resolved.report or shown[0] == shown[1]:
+        return ""
+    labels = ", ".join(f"{100 * fraction:g} %" for fraction in old.label_fractions)
+    return (
+        f"This run's report replaces that of an earlier one (rows: {len(old.rows)}, labels: {labels}, seeds: {old.seeds}); "
+        "what was trained for it stays, and the same command as then brings it back."
+    )
 
 
 def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: int, console: Console) -> int:
@@ -276,6 +299,7 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
     deadline = math.inf if args.max_minutes is None else time.monotonic() + 60 * args.max_minutes
     failed = False
     with store.locked(), executor.connected():
+        make_folder(Path(args.reports))
         console.print(resolved.corpus.banner, highlight=False, markup=False)
         for search in searches:
             with display(console) as shown:
@@ -287,7 +311,9 @@ def _search(resolved: Resolved, store: Store, args: argparse.Namespace, slots: i
                 console.print(f"Report: {folder}", highlight=False, markup=False)
             failed = failed or bool(outcome.failed)
             if not outcome.finished:
-                console.print("Stopped with work left; the same command goes on.")
+                over = len(store.searches()[search.name][1])
+                left = f"{over} of {search.total} suggestions for {search.declared.system} are done"
+                console.print(f"Stopped with work left: {left}; the same command goes on.", highlight=False)
                 return FAILED if failed else UNFINISHED
     return FAILED if failed else COMPLETE
 

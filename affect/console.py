@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
-from affect.errors import UserError
+from affect.errors import UserError, meant
 
 COMPLETE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -17,10 +17,21 @@ PLAIN_WIDTH = 120
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
+    """Says what is wrong in one sentence, without the usage. Options are written out: `--seed` is not `--seeds`."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **given})
 
     def error(self, message: str) -> NoReturn:
         self.exit(MISTAKE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Where words are left over, the parser of the command that they were given to is the one that says so."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            slip = next((word.partition("=")[0] for word in left if word.startswith("--")), "")
+            self.error(f"unrecognized arguments: {' '.join(left)}{meant(slip, self._option_string_actions)}")
+        return found, left
 
 
 def stdout() -> Console:

@@ -7,8 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from affect.errors import UserError
+
 TEMPORARY = ".tmp-"
 """How the names of files begin that an interrupted writer may leave."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what keeps `path` from being written (a full disk, a folder that may only be read) into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from None
 
 
 @contextmanager

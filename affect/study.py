@@ -217,6 +217,7 @@ class Study:
     name: str
     title: str
     paper: str
+    """The paper that is reproduced, as one cites it; its short name (P1) is what sources of tables and claims begin with."""
     targets: tuple[str, ...]
     """None stands for the one target that the corpus has."""
     metric: str

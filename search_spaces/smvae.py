@@ -26,6 +26,11 @@ with 10 and 90 % and seed 100; deap-twin-demo has the latter's untried. With 90 
 passes fit these alone: on mfeat, DCCAE's error is .95 after 20 passes and 1.16 after 80, with a ridge of 1e-4 1.13 after 30;
 with 10 % missing it is .85 and .83. CorrNet's lies between .87 and .92 after 15 to 30."""
 
+PAPER = (
+    "P2: C. Du et al., Semi-supervised Deep Generative Modelling of Incomplete Multi-Modality Emotional Data, ACM "
+    "Multimedia 2018"
+)
+
 SCALES = (0.1, 0.5, 1.0)
 """The paper's values of c, c1 and c2 (Sections 4.2.1 and 4.3.1)."""
 

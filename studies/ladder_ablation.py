@@ -10,7 +10,7 @@ Six systems on one corpus, scored by CCC on arousal, valence and dominance; floo
 
 from affect.command import main
 from affect.study import Claim, Figure, Mark, Row, Scale, Study, Table
-from search_spaces.ladder import SETTINGS, attribute_weights, single_tasks
+from search_spaces.ladder import PAPER, SETTINGS, attribute_weights, single_tasks
 
 LADDERS = ("Lad+L+STL", "Lad+L+MTL", "Lad+UL+STL", "Lad+UL+MTL")
 UNLABELLED = LADDERS[2:]
@@ -31,7 +31,7 @@ def rows(parts: int) -> tuple[Row, ...]:
 STUDY = Study(
     name="ladder_ablation",
     title="Ladder networks for speech emotion attributes: within-corpus ablation",
-    paper="ladder",
+    paper=PAPER,
     targets=("arousal", "valence", "dominance"),
     metric="ccc",
     marks=(Mark("•", "STL"), Mark("∗", "MTL")),

@@ -9,7 +9,7 @@ python studies/ladder_hyperparameters.py --corpus corpora/qcc --label-fraction 0
 from affect.command import main
 from affect.study import Figure, Row, Scale, Search, Study, grid
 from search_spaces import ladder
-from search_spaces.ladder import LAMBDAS, SETTINGS, every_lambda
+from search_spaces.ladder import LAMBDAS, PAPER, SETTINGS, every_lambda
 
 SYSTEM = "Lad+UL+MTL"
 SECTION = "P1, Section IV-D"
@@ -35,7 +35,7 @@ def rows(parts: int, rates: tuple[float, ...]) -> tuple[Row, ...]:
 STUDY = Study(
     name="ladder_hyperparameters",
     title="Hyperparameters of ladder networks for speech emotion attributes",
-    paper="ladder",
+    paper=PAPER,
     targets=("arousal", "valence", "dominance"),
     metric="ccc",
     marks=(),

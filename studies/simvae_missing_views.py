@@ -11,7 +11,7 @@ from typing import Any
 from affect.command import main
 from affect.study import ALL_VIEWS, Claim, Figure, Row, Scale, Search, Settings, Study, Table
 from search_spaces import smvae
-from search_spaces.smvae import SCALES, SETTINGS, both_scales, classification_scales, imputation_weights
+from search_spaces.smvae import PAPER, SCALES, SETTINGS, both_scales, classification_scales, imputation_weights
 
 FACTOR = "missing"
 TWO_STAGE = ("SoftImputeALS", "DCCAE", "CorrNet")
@@ -138,7 +138,7 @@ CLAIMS = (
 STUDY = Study(
     name="simvae_missing_views",
     title="Semi-supervised classification and imputation with missing views",
-    paper="smvae",
+    paper=PAPER,
     targets=(),
     metric="accuracy",
     presets=("paper", "author_code"),

@@ -12,7 +12,7 @@ from typing import Any
 from affect.command import main
 from affect.study import ALL_VIEWS, Claim, Figure, Mark, Row, Scale, Search, Study, Table, grid
 from search_spaces import smvae
-from search_spaces.smvae import SCALES, SETTINGS, classification_scales
+from search_spaces.smvae import PAPER, SCALES, SETTINGS, classification_scales
 
 C = classification_scales()
 INDUCTIVE, TRANSDUCTIVE = "SMVAE (inductive)", "SMVAE (transductive)"
@@ -141,7 +141,7 @@ CLAIMS = (
 STUDY = Study(
     name="smvae_label_fractions",
     title="Semi-supervised classification with several views and few labels",
-    paper="smvae",
+    paper=PAPER,
     targets=(),
     metric="accuracy",
     presets=("paper", "author_code"),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from affect.data.checks import check_leak_free, check_targets, check_views
+from affect.data.checks import check_leak_free, check_target, check_targets, check_views
 from affect.data.manifest import (
     AS_PUBLISHED,
     FORMAT,
@@ -155,7 +155,12 @@ class Corpus:
     def labels(self, targets: Sequence[str]) -> np.ndarray:
         """Labels [N, len(targets)] in the targets' own units, NaN where there is none."""
         check_targets(targets, self.manifest.targets, self.folder)
-        return self.samples[list(targets)].to_numpy(np.float64)
+        file, ids = str(self.folder / SAMPLES), self.samples["id"]
+        for target in targets:
+            if self.samples[target].dtype != np.float64:
+                raise UserError(f"{file}: column {target} holds {self.samples[target].dtype} where numbers are due.")
+            check_target(self.samples[target].to_numpy(), ids, self.manifest.targets[target], file, target)
+        return self.samples[list(targets)].to_numpy()
 
     def facts(self, protocol: str, targets: Sequence[str] = (), view: str | None = None) -> CorpusFacts:
         """What planning and reports need, under `protocol` and for `targets` (default: all). Reads no view.

@@ -3,6 +3,7 @@ local one; `affect.engine.objects` has the one on object stores, and nothing els
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from affect.errors import UserError
-from affect.files import TEMPORARY, write_whole
+from affect.files import TEMPORARY, write_whole, writing
 
 GLANCE = 1.0
 """Seconds to wait for a lock: whoever looks whether a folder is in use holds it for a moment."""
@@ -196,7 +197,8 @@ class LocalFolder(Folder):
         return [_ends(self.path / name, length) for name in names]
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        write_whole(self.path / name, content)
+        with writing(self.path / name):
+            write_whole(self.path / name, content)
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -207,10 +209,19 @@ class LocalFolder(Folder):
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder whose place, or that of one above it, is taken by a file."""
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path}: is a file where a folder is needed.")
+    """Refuse a folder whose place, or that of one above it, is taken by a file, or whose name no file system takes."""
+    with writing(folder):
+        for path in (folder, *folder.parents):
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{path}: is a file where a folder is needed.")
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder`, so that a place that cannot be written to is known before anything is trained for it."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _ends(path: Path, length: int) -> tuple[bytes, bytes]:

@@ -25,7 +25,8 @@ def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> N
     """Print the plan of `resolved`. Writes nothing; costs are measured in this process."""
     wanted = plan(resolved, store.rows())
     sizes = Sizes(resolved, lambda: slots)
-    sizes.learn(wanted.pending, wanted.later, Inline().measure)
+    with console.status("Training some steps of each kind of trial, to tell what they take"):
+        sizes.learn(wanted.pending, wanted.later, Inline().measure)
     console.print(_work(resolved, wanted, sizes, slots))
     for note in wanted.notes:
         console.print(note, highlight=False)
@@ -133,7 +134,7 @@ def resolution(resolved: Resolved) -> list[str]:
             continue
         family = len(resolved.family(baseline)) * len(study.targets)
         comparisons, seeds_then = _count(family, "declared comparison"), _count(seeds_needed(family), "seed")
-        verdict = "enough" if resolvable(seeds, family) else "too few: no mark can be earned"
+        verdict = "enough" if resolvable(seeds, family) else "too few: the paired test can earn no mark"
         lines.append(
             f"Against {baseline}: {comparisons} per partition under Holm need {seeds_then} "
             f"for p < {LEVEL:g}; {seeds} {'is' if seeds == 1 else 'are'} {verdict}."

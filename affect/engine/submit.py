@@ -91,7 +91,7 @@ class _Places(argparse.ArgumentParser):
     """The options of a study that name places."""
 
     def __init__(self) -> None:
-        super().__init__(add_help=False)
+        super().__init__(add_help=False, allow_abbrev=False)
         self.add_argument("--corpus")
         self.add_argument("--results", default="results")
         self.add_argument("--reports", default="reports")

@@ -78,7 +78,7 @@ class Family:
     @property
     def extent(self) -> str:
         """The family in words."""
-        part = "" if self.pairs.size == self.size else f", of which {self.pairs.size} are run"
+        part = "" if self.pairs.size == self.size else f" ({self.pairs.size} of them run)"
         return f"{plural(self.size, 'declared comparison')}{part}"
 
     @property

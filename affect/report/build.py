@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from affect.files import write_whole
+from affect.files import write_whole, writing
 from affect.report.analysis import Analysis, analyse
 from affect.report.claims import judge, ledger
 from affect.report.corpus import corpus_grid
@@ -36,7 +36,8 @@ _CAPTIONS = {
     "imputed": "Rows of the view that training rows lacked, z-scored, of one seed: as they are, and as each system filled them "
     "in, at the smallest share of missing views.",
     "heat_map": "Mean over seeds on the development part; bold: the best.",
-    "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds.",
+    "learning_curves": "Lines: mean over seeds on the development part; bands: one standard deviation over seeds. Ladders "
+    "are looked at with batch-norm statistics of fewer training rows than finished fits have.",
 }
 
 _IMPUTATION = (
@@ -51,16 +52,17 @@ def build_report(evidence: Evidence, folder: Path) -> list[Path]:
     `report.md`, `report.html`, `claims.md`, `values.csv`, `comparisons.csv`; per declared table `<name>.md`, `.tex`,
     `.html` and its tests `<name>_paired.*`; per declared figure with data `<name>.png`, `.pdf`. All is computed
     before the first file is written, and files of declared figures without data are removed. Raises UserError where
-    published values are missing.
+    published values are missing or `folder` cannot be written to.
     """
     files = _compose(analyse(evidence))
-    folder.mkdir(parents=True, exist_ok=True)
-    for figure in evidence.resolved.study.figures:
-        _remove_undrawn(folder, figure.name, files)
-    for name in FIGURES if evidence.search else ():
-        _remove_undrawn(folder, name, files)
-    for name, content in files.items():
-        write_whole(folder / name, content)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in evidence.resolved.study.figures:
+            _remove_undrawn(folder, figure.name, files)
+        for name in FIGURES if evidence.search else ():
+            _remove_undrawn(folder, name, files)
+        for name, content in files.items():
+            write_whole(folder / name, content)
     return [folder / name for name in files]
 
 

@@ -127,6 +127,7 @@ def learning_curves(analysis: Analysis, figure: Figure) -> Canvas | None:
         panel.grid(True)
         panel.set_title(cube.targets[t].capitalize(), loc="left", fontweight="bold")
         panel.set_xlabel("Epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel(f"Development {analysis.resolved.study.metric.upper()}")
     legend(canvas, max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1])), len(cube.systems))
     return canvas

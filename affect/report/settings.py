@@ -10,6 +10,7 @@ from affect.report.analysis import Analysis
 from affect.report.choices import Cells, chosen_settings, options_in_words, settings_behind
 from affect.report.document import Bullets, Cell, Grid
 from affect.report.tables import MISSING
+from affect.study import Settings
 
 
 def settings_grids(analysis: Analysis) -> list[Grid]:
@@ -25,13 +26,14 @@ def run_block(analysis: Analysis) -> Bullets:
     resolved, cube = analysis.resolved, analysis.cube
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
-    changed = {**study.settings.get(corpus.name, {}), **resolved.overrides}
+    chosen = study.settings.get(corpus.name, {})
     apart = ""
-    if resolved.preset != study.presets[0] and study.settings.get(corpus.name):
-        apart = f" (those for the corpus: and that has no preset {resolved.preset})"
+    if resolved.preset != study.presets[0] and chosen:
+        apart = f" and has no preset {resolved.preset}"
     once = len(cube.seeds) > 1 and bool((cube.expected.sum(axis=-1) == 1).any())
     items = [
-        f"Study: {study.title} ({study.paper}), scale {resolved.scale}, preset {resolved.preset}, "
+        f"Paper: {study.paper}.",
+        f"Study: {study.title}, scale {resolved.scale}, preset {resolved.preset}, "
         f"protocol {resolved.protocol}, device {resolved.device}.",
         f"Corpus: {corpus.title}, view {corpus.view} with {numbers.plural(corpus.width, 'feature')}; groups: "
         f"{corpus.groups}; rows: {parts}.",
@@ -39,9 +41,8 @@ def run_block(analysis: Analysis) -> Bullets:
         f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])})"
         f"{', one where nothing in a fit depends on it' if once else ''}. With the seed varied the labelled subset, "
         "initial weights, batch order, dropout and noise; the partitions did not.",
-        f"Settings set for this corpus or on the command line, for every system that has them{apart}: "
-        + (", ".join(f"{name} {numbers.setting(x)}" for name, x in sorted(changed.items())) or "none")
-        + ".",
+        f"Settings set for this corpus, for every system that has them{apart}: {_listed(chosen)}; on the command line: "
+        f"{_listed(resolved.overrides)}.",
     ]
     if corpus.classes:
         items.append(
@@ -54,6 +55,10 @@ def run_block(analysis: Analysis) -> Bullets:
             f"{numbers.plural(resolved.selection_seeds, 'seed')}: {rows}."
         )
     return Bullets((*items, *study.notes, *(f"Finding about the corpus: {finding}" for finding in corpus.findings)))
+
+
+def _listed(settings: Settings) -> str:
+    return ", ".join(f"{name} {numbers.setting(value)}" for name, value in sorted(settings.items())) or "none"
 
 
 def _chosen_grid(analysis: Analysis, cells: Cells, chosen: Mapping[str, list[str]]) -> Grid:

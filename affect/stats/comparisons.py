@@ -1,18 +1,15 @@
 """Tests of one system against another: the papers' own, and those that hold.
 
 Paired tests take `differences` (system minus baseline), [n] over seeds or [n, m] for m comparisons at once, complete
-and finite; they return a float or [m]. Unless said otherwise p is one-tailed: small when the system is better.
+and finite; they return a float or [m]. p is one-tailed: small when the system is better.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtr
 
-Alternative = Literal["greater", "less", "two-sided"]
 Floats = NDArray[np.float64]
 
 EXACT_UP_TO = 30
@@ -49,20 +46,17 @@ def paired_t(differences: ArrayLike) -> Floats:
         return np.asarray(stdtr(n - 1, -(mean / error)))[()]
 
 
-def sign_flip(differences: ArrayLike, alternative: Alternative = "greater", seed: int = 0) -> Floats:
-    """p of the sign-flip permutation test: the share of all 2^n flips whose sum is at least as extreme as that seen.
+def sign_flip(differences: ArrayLike, seed: int = 0) -> Floats:
+    """One-tailed p of the sign-flip permutation test: the share of all 2^n flips whose sum is at least the one seen.
 
     Exact up to `EXACT_UP_TO` seeds; above that 9,999 flips drawn from `seed`, with the flip seen added to both counts
     (B. Phipson and G. K. Smyth, 2010, "Permutation p-values should never be zero"). NaN without seeds.
     """
     d = _differences(differences)
-    if alternative == "less":
-        d = -d
     if len(d) == 0:
         return np.full(d.shape[1:], np.nan)[()]
     columns = d.reshape(len(d), -1)
-    two_sided = alternative == "two-sided"
-    p = _exact_flips(columns, two_sided) if len(d) <= EXACT_UP_TO else _drawn_flips(columns, two_sided, seed)
+    p = _exact_flips(columns) if len(d) <= EXACT_UP_TO else _drawn_flips(columns, seed)
     return p.reshape(d.shape[1:])[()]
 
 
@@ -90,19 +84,14 @@ def _differences(differences: ArrayLike) -> Floats:
     return d
 
 
-def _exact_flips(columns: Floats, two_sided: bool) -> Floats:
+def _exact_flips(columns: Floats) -> Floats:
     """All 2^n flips of every column, counted as pairs (sum over one half, sum over the other): 2^(n/2) numbers do."""
     half = len(columns) // 2
     p = np.empty(columns.shape[1])
     for j, d in enumerate(columns.T):
         left, right = _flipped_sums(d[:half]), np.sort(_flipped_sums(d[half:]))
-        seen, slack = d.sum(), _slack(d)
-        if two_sided:
-            seen = abs(seen)
-        extreme = (len(right) - np.searchsorted(right, seen - slack - left, side="left")).sum()
-        if two_sided and seen > slack:
-            extreme += np.searchsorted(right, slack - seen - left, side="right").sum()
-        p[j] = extreme / 2.0 ** len(d)
+        least = d.sum() - _slack(d)
+        p[j] = (len(right) - np.searchsorted(right, least - left, side="left")).sum() / 2.0 ** len(d)
     return p
 
 
@@ -113,19 +102,19 @@ def _flipped_sums(d: Floats) -> Floats:
     return sums
 
 
-def _drawn_flips(columns: Floats, two_sided: bool, seed: int) -> Floats:
+def _drawn_flips(columns: Floats, seed: int) -> Floats:
     """The same drawn flips for every column: a bit each, and one matrix product per chunk."""
     n = len(columns)
     generator = np.random.default_rng(seed)
     seen = columns.sum(axis=0)
-    least = (np.abs(seen) if two_sided else seen) - _slack(columns)
+    least = seen - _slack(columns)
     extreme = np.ones(columns.shape[1])
     for start in range(0, _FLIPS, size := max(1, _CHUNK // n)):
         flips = min(size, _FLIPS - start)
         bits = np.frombuffer(generator.bytes(flips * -(-n // 8)), np.uint8).reshape(flips, -1)
         kept = np.unpackbits(bits, axis=1, count=n).astype(np.float64)
         sums = 2.0 * (kept @ columns) - seen  # what is kept, less what is not
-        extreme += ((np.abs(sums) if two_sided else sums) >= least).sum(axis=0)
+        extreme += (sums >= least).sum(axis=0)
     return extreme / (_FLIPS + 1)
 
 

@@ -6,21 +6,21 @@ LEVEL = 0.05
 """Level of every test."""
 
 
-def smallest_p(n_seeds: int, two_sided: bool = False) -> float:
-    """Smallest p that a sign-flip test over `n_seeds` pairs can give: 1/2^n, two-sided 2/2^n."""
-    return min(1.0, (2.0 if two_sided else 1.0) * 0.5**n_seeds)
+def smallest_p(n_seeds: int) -> float:
+    """Smallest p that a sign-flip test over `n_seeds` pairs can give: 1/2^n."""
+    return 0.5**n_seeds
 
 
-def resolvable(n_seeds: int, comparisons: int, level: float = LEVEL, two_sided: bool = False) -> bool:
+def resolvable(n_seeds: int, comparisons: int, level: float = LEVEL) -> bool:
     """Whether with `n_seeds` the best of `comparisons` comparisons can reach `level` after Holm."""
-    return smallest_p(n_seeds, two_sided) * max(1, comparisons) <= level
+    return smallest_p(n_seeds) * max(1, comparisons) <= level
 
 
-def seeds_needed(comparisons: int, level: float = LEVEL, two_sided: bool = False) -> int:
+def seeds_needed(comparisons: int, level: float = LEVEL) -> int:
     """Fewest seeds with which the best of `comparisons` comparisons can reach `level` after Holm."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     seeds = 1
-    while not resolvable(seeds, comparisons, level, two_sided):
+    while not resolvable(seeds, comparisons, level):
         seeds += 1
     return seeds

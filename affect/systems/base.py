@@ -44,7 +44,8 @@ class Hyperparameter:
         try:
             number: Any = kind(value)
         except (TypeError, ValueError):
-            raise UserError(f"{system}: {name}={value} is not a {kind.__name__}.") from None
+            due = "a whole number" if kind is int else "a number"
+            raise UserError(f"{system}: {name}={value} is not {due}.") from None
         if isinstance(number, float) and not np.isfinite(number):
             raise UserError(f"{system}: {name}={value} is not finite.")
         if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):

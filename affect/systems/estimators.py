@@ -38,6 +38,8 @@ class EstimatorSystem:
     """Whether it tells classes apart; otherwise it predicts continuous targets."""
     unlabelled: bool = False
     """Whether it fits on the unlabelled pool too."""
+    pairwise: bool = False
+    """Whether a fit looks at all pairs of rows, as those on the pool do."""
     needs_text: bool = False
     version: int = 1
     paper: str = "floor"
@@ -61,10 +63,10 @@ class EstimatorSystem:
         return 1
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
-        """Estimators gain nothing from a pack; the time is a rough guess: every pair of rows, for each candidate."""
+        """Estimators gain nothing from a pack; the time is a rough guess."""
         rows = facts.n_pool if self.unlabelled else facts.n_labelled
-        quadratic = rows**2 * facts.width * 2e-9
-        return 1, 0.5 + (quadratic if self.unlabelled or self.name == "svr" else 0.0)
+        pairs = rows**2 * facts.width * 2e-9
+        return 1, 0.5 + (pairs if self.unlabelled or self.pairwise else 0.0)
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
         return AtOnce(replicates, lambda r: self._fit(r, self._features, r.data.train.widths))

@@ -57,7 +57,11 @@ class StackedFitting:
         self.trainer = Trainer(network, self.data, seeds, scalars, batch_size, device, pool, shard)
         rows = epoch_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
-        self.selection = calibration_rows(first, SELECTION_ROWS).to(device)
+        self.one_pool = alike([d.train for d in self.data]) and all(_same(d.pool, first.pool) for d in self.data)
+        """Whether all replicates calibrate on the same rows in the same units."""
+        calibration = [calibration_rows(d, SELECTION_ROWS) for d in (self.data[:1] if self.one_pool else self.data)]
+        self.selection = (calibration[0] if self.one_pool else torch.stack(calibration)).to(device)
+        """[C, D], or [K, C, D]"""
         parts = [d.development for d in self.data]
         seen = [part.take(slice(None)) for part in (parts[:1] if alike(parts) else parts)]
         self.development = (seen[0] if len(seen) == 1 else torch.stack(seen)).to(device)
@@ -89,12 +93,13 @@ class StackedFitting:
         """Record the development values of this epoch and keep what improved; stop replicates that diverged."""
         network, score = self.trainer.network, accuracy if self.data[0].classes else concordance
         values = score(prediction, self.truth).double().cpu().numpy()
-        finite = (torch.isfinite(self.trainer.flat).all(1) & torch.isfinite(prediction).all(2).all(1)).tolist()
+        finite = (torch.isfinite(self.trainer.flat).all(1) & torch.isfinite(prediction).all(2).all(1)).cpu().numpy()
         learned = {name: found.tolist() for name, found in network.learned(self.trainer.parameters).items()}
         for row, k in enumerate(self.live):
             if self.status[k] == "diverged":
                 continue
-            if not finite[row]:
+            # Finite predictions may be too large for a finite score.
+            if not (finite[row] and np.isfinite(values[row, self.scored[k]]).all()):
                 self.status[k] = "diverged"
                 self.trainer.optimiser.freeze(row)
                 continue
@@ -124,6 +129,7 @@ class StackedFitting:
             self.trainer.select(rows)
             self.kept, self.truth = self.kept[:, rows], self.truth[rows]
             self.development = self.development if self.development.dim() == 2 else self.development[rows]
+            self.selection = self.selection if self.one_pool else self.selection[rows]
         else:
             self.epoch = self.epochs
 
@@ -151,9 +157,13 @@ class StackedFitting:
             self.trainer.restore(state["trainer"])
 
     def fits(self) -> list[Fit]:
-        calibration = calibration_rows(self.data[0], CALIBRATION_ROWS).to(self.trainer.flat.device)
-        rows = {k: row for row, k in enumerate(self.live)}
-        return [self._fit(k, rows.get(k), calibration) for k in range(len(self.data))]
+        device, rows = self.trainer.flat.device, {k: row for row, k in enumerate(self.live)}
+        shared = calibration_rows(self.data[0], CALIBRATION_ROWS).to(device)
+        fits = []
+        for k, data in enumerate(self.data):
+            own = shared if self.one_pool else calibration_rows(data, CALIBRATION_ROWS).to(device)
+            fits.append(self._fit(k, rows.get(k), own))
+        return fits
 
     @torch.no_grad()
     def _frozen(self, snapshot: Tensor, calibration: Tensor) -> Parameters:
@@ -205,6 +215,10 @@ def imputation(network: Network, parameters: Parameters) -> Callable[[Inputs], n
         return filled
 
     return impute
+
+
+def _same(pool: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return pool is other or (pool is not None and other is not None and np.array_equal(pool, other))
 
 
 def calibration_rows(data: FitData, most: int) -> Tensor:

@@ -42,7 +42,7 @@ def _tfidf_ridge(*_: Any) -> list[Any]:
 
 SYSTEMS = (
     EstimatorSystem("ridge", "ridge regression on the normalised view", _ridge),
-    EstimatorSystem("svr", "support vector regression with an RBF kernel on the normalised view", _svr),
+    EstimatorSystem("svr", "support vector regression with an RBF kernel on the normalised view", _svr, pairwise=True),
     EstimatorSystem("logistic", "logistic regression on the normalised views", _logistic, classes=True),
     EstimatorSystem(
         "tfidf_ridge", "ridge regression on sparse TF-IDF of the text (1-2-grams)", _tfidf_ridge, needs_text=True

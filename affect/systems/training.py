@@ -77,7 +77,7 @@ class Network:
     updates: tuple[Update, ...]
     """The updates of one step, in order."""
     freeze: Callable[[Parameters, Tensor], Parameters]
-    """(parameters, calibration rows [C, D]) → the parameters that predictions are made with."""
+    """(parameters, calibration rows [C, D] or, of each replicate's own, [K, C, D]) → what predictions are made with."""
     predict: Callable[[Parameters, Tensor], Tensor]
     """(frozen parameters, inputs [n, D]) → normalised predictions [K, n, T], or scores of classes [K, n, C]."""
     optimiser: type[Adam] = NAdam
@@ -310,7 +310,8 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, calibration: Tensor, x: Tensor) -> Tensor:
-        """Normalised predictions [K, n, T] of inputs [n, D] or, where replicates see them in units of their own, [K, n, D]."""
+        """Normalised predictions [K, n, T] of inputs [n, D], after calibration on rows [C, D]; either may be of each
+        replicate's own, [K, n, D] and [K, C, D], where they see other rows or units."""
         network = self.network
         if not self.flat.is_cpu:
             return network.predict(network.freeze(self.parameters, calibration), x)
@@ -318,7 +319,8 @@ class Trainer:
         rows = []
         for k in range(len(self.flat)):
             one = {name: value[k : k + 1] for name, value in self.parameters.items()}
-            rows.append(network.predict(network.freeze(one, calibration), x if x.dim() == 2 else x[k]))
+            frozen = network.freeze(one, calibration if calibration.dim() == 2 else calibration[k])
+            rows.append(network.predict(frozen, x if x.dim() == 2 else x[k]))
         return torch.cat(rows)
 
 

@@ -181,6 +181,22 @@ def test_sample_table_that_differs_from_the_manifest(write):
         _ = open_corpus(corpus.folder).samples
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (99.0, "column arousal, row .*: label 99 lies outside its scale"),
+        ("high", "column arousal holds .* where numbers"),
+    ],
+)
+def test_edited_labels(write, value, sentence):
+    corpus = write()
+    frame = corpus.samples.copy()
+    frame["arousal"] = value
+    frame.to_parquet(corpus.folder / SAMPLES)
+    with pytest.raises(UserError, match=sentence):
+        open_corpus(corpus.folder).facts("as_published")
+
+
 def test_edited_partition(write):
     corpus = write()
     table = pd.read_parquet(corpus.folder / SAMPLES)

@@ -48,7 +48,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--systems", "toy", "tay"], "--systems tay: unknown system; this study has other, toy, fixed, text."),
+        (["--systems", "toy", "tay"], "--systems tay: unknown system; this study has other, toy, fixed, text"),
         (["--scale", "huge"], "argument --scale: invalid choice: 'huge'"),
         (["--preset", "mine"], "argument --preset: invalid choice: 'mine'"),
         (["--protocol", "mine"], "argument --protocol: invalid choice: 'mine'"),
@@ -60,13 +60,15 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--label-fraction", "0.01"], "Label fraction 0.01 leaves 1 of 120"),
         (["--label-fraction", "1.5"], "Label fraction 1.5 leaves"),
         (["--set", "alpah=1"], "--set alpah=1: no chosen system has a alpah; there is alpha, beta, fault"),
+        (["--set", "Alpha=1"], "; did you mean alpha?"),
         (["--set", "alpha"], "--set alpha: write NAME=VALUE"),
-        (["--set", "alpha=much"], "alpha=much is not a float."),
+        (["--set", "alpha=much"], "alpha=much is not a number."),
         (["--set", "alpha=2"], "alpha=2 must be between 0 and 1."),
         (["--set", "alpha=.8", "--set", "beta=.7"], "alpha=0.8 and beta=0.7 exceed 1."),
         (["--set", "fault=big"], "fault=big is not one of none"),
         (["--protocol", "leak_free"], "leak_free"),
         (["--corpus", "nowhere"], "nowhere: unknown corpus"),
+        (["--reports", "x" * 300], "x: cannot be written (File name too long)."),
         (["--results", "nowhere://x"], "nowhere://x: is no place for results; give a local folder, or"),
         (["--executor", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there."),
         (["--workers-per-trial", "2"], "--workers-per-trial 2: goes with --executor train."),
@@ -74,7 +76,9 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ([*TRAIN, "--workers-per-trial", "0"], "--workers-per-trial 0: must be at least 1."),
         ([*TRAIN, "--gpus-per-worker", "0.5"], "--gpus-per-worker 0.5: this run is on the CPU."),
         ([*TRAIN, "--checkpoints", "nowhere"], "--checkpoints nowhere: there is no such folder."),
-        (["--rocket"], "unrecognized arguments: --rocket"),
+        (["--rocket"], "unrecognized arguments: --rocket (see"),
+        (["--sytems", "toy"], "unrecognized arguments: --sytems toy; did you mean --systems? (see"),
+        (["--seed", "3"], "unrecognized arguments: --seed 3; did you mean --seeds? (see"),
     ],
 )
 def test_mistakes_end_in_one_sentence_before_anything_is_written(
@@ -327,6 +331,17 @@ def test_a_run_ends_with_its_table_and_is_repeatable(
         cli.main(["report", "results/trial_study", "--reports", "again"])
     assert ended.value.code == 0
     assert report == report_in(tmp_path / "again")
+
+
+def test_a_smaller_run_says_that_its_report_replaces_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "This run's report replaces that of an earlier one (rows: 3, labels: 100 %, seeds: 2);"
+    assert run() == 0
+    assert run() == 0
+    assert "replaces" not in capsys.readouterr().out
+    assert run("--systems", "toy") == 0
+    assert said in capsys.readouterr().out
+    assert run() == 0
+    assert "an earlier one (rows: 1, labels: 100 %, seeds: 2);" in capsys.readouterr().out
 
 
 def test_failed_trials_are_told_by_the_exit_status(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from affect.engine import index, requests
 from affect.engine.executors import Inline
+from affect.engine.files import LocalFolder, make_folder
 from affect.engine.packs import Pack, cut, pack_id
 from affect.engine.plan import plan
 from affect.engine.run import run
@@ -309,3 +310,11 @@ def test_the_index_saves_opening_files_and_hides_nothing(
     assert same()
     go(resolved, results, place)
     assert len(store.rows()) == 16 * 9
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone/one.json: cannot be written \(No such file or directory\)\.$"):
+        LocalFolder(tmp_path / "gone").write("one.json", b"{}")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/reports: cannot be written \(Not a directory\)\.$"):
+        make_folder(tmp_path / "file" / "reports")

@@ -87,13 +87,13 @@ def test_report_says_what_was_run(folder: Path) -> None:
         "Finding about the corpus: 35 samples occur twice.",
         "Label fractions: 100 %, 10 %, 2 %.",
         "10 seeds per cell (0 to 9)",
-        "dropout_input 0.1, learning_rate 0.0005",
+        "Settings set for this corpus, for every system that has them: learning_rate 0.0005; on the command line: "
+        "dropout_input 0.1.",
         "alpha 0.6, beta 0.2",
         "3,753 (development) and 7,341 (test)",
         "The cells of Table I are not in the available text",
         "+3.0 %",
         "+3.5 %",
-        "Settings set for this corpus or on the command line, for every system that has them: ",
         "chose over 1 seed: MTL (2), Lad+L+MTL (2), Lad+UL+MTL (2).",
     ):
         assert said in text, said

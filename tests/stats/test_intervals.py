@@ -40,13 +40,12 @@ def test_mean_interval_equals_scipy() -> None:
 
 
 def test_resolution() -> None:
-    assert smallest_p(5, two_sided=True) == 0.0625
     assert smallest_p(10) == 1 / 1024
-    assert smallest_p(0, two_sided=True) == 1.0
-    # What 6, 8, 10 and 12 seeds can resolve two-sided, as counted by hand: 1, 6, 25 and 102 comparisons.
-    for seeds, most in ((6, 1), (8, 6), (10, 25), (12, 102)):
-        assert seeds_needed(most, two_sided=True) == seeds
-        assert seeds_needed(most + 1, two_sided=True) == seeds + 1
+    assert smallest_p(0) == 1.0
+    # What 5, 7, 9 and 11 seeds can resolve, as counted by hand: 1, 6, 25 and 102 comparisons.
+    for seeds, most in ((5, 1), (7, 6), (9, 25), (11, 102)):
+        assert seeds_needed(most) == seeds
+        assert seeds_needed(most + 1) == seeds + 1
     assert seeds_needed(15) == 9
     assert (resolvable(9, 15), resolvable(8, 15)) == (True, False)
     with pytest.raises(ValueError, match="level"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,26 @@ def test_a_result_does_not_depend_on_what_shares_the_pack(name):
         np.testing.assert_array_equal(alone[i], together[i])
 
 
+@pytest.mark.parametrize("name", ["MTL", "Lad+L+MTL", "Lad+UL+MTL"])
+def test_rows_and_units_of_ones_own_stay_ones_own(name):
+    """As in transductive tasks, whose pool holds the labelled rows, and where rows lack views: units are each seed's."""
+    system = get_system(name)
+    replicates = []
+    for seed in range(3):
+        data = toy_data(seed, pool=40)
+        pool = np.sort(np.concatenate([data.labelled, np.arange(data.n_train, data.n_train + 40)]))
+        units = {"mean": np.full(6, 0.1 * seed), "scale": np.full(6, 1 + 0.2 * seed)}
+        train, development = (replace(each, **units) for each in (data.train, data.development))
+        data = replace(data, train=train, development=development, pool=pool)
+        replicates.append(Replicate(data, resolve_settings(system, "paper", SMALL), seed))
+    together = fit_pack(system, replicates, device="cpu")
+    for fit, replicate in zip(together, replicates, strict=True):
+        (alone,) = fit_pack(system, [replicate], device="cpu")
+        assert alone.curves == fit.curves
+        rows = replicate.data.development
+        np.testing.assert_array_equal(alone.predict(rows), fit.predict(rows))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_scalar_setting_acts_on_its_own_replicate(name):
     system = get_system(name)
@@ -85,6 +106,13 @@ def test_a_replicate_that_diverges_harms_no_other():
     np.testing.assert_array_equal(got[0], want[0])
     np.testing.assert_array_equal(got[2], want[1])
     assert np.isnan(got[1]).all()
+
+
+def test_predictions_too_large_for_a_score_are_a_divergence():
+    found, fits = _fit("Lad+L+MTL", [(0, {"learning_rate": 3e7})], epochs=1)
+    assert fits[0].status == "diverged"
+    assert fits[0].curves == ()
+    assert np.isnan(found[0]).all()
 
 
 @pytest.mark.parametrize("name", ["MTL", "Lad+UL+MTL"])

@@ -82,7 +82,8 @@ def prepare_emobank(root: Path, out: Path, dimensions: int = 300, overwrite: boo
         out,
         name="emobank",
         title="EmoBank",
-        banner="emobank: English sentences with readers' and writers' ratings; the released split shares documents",
+        banner="emobank: English sentences with readers' and writers' ratings; the released split (as_published) shares "
+        "documents between its parts, that of leak_free none",
         synthetic=False,
         source="github.com/JULIELab/EmoBank",
         licence="CC BY-SA 4.0",
