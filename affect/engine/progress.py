@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,7 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES, SECONDS_OF_SILENCE = 10.0, 60.0
+"""Between lines of a log that differ, and before a line is said again as a sign of life."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,18 @@ def display(console: Console) -> Iterator[Display]:
 
 
 class Lines:
-    """A line every ten seconds, and one at the end."""
+    """A line at once, then at most one every ten seconds where there is news, and one at the end."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = time.monotonic()
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._said, self._last = "", -SECONDS_OF_SILENCE
 
     def show(self, state: Shown) -> None:
-        if state.finished or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            self._console.print(str(state), highlight=False)
+        now, line = self._clock(), str(state)
+        wait = SECONDS_OF_SILENCE if line == self._said else SECONDS_BETWEEN_LINES
+        if state.finished or now - self._last >= wait:
+            self._said, self._last = line, now
+            self._console.print(line, highlight=False)
 
 
 @dataclass

@@ -236,6 +236,7 @@ def carry_on(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=search.name, direction="maximize", load_if_exists=True)
     reconcile(study, search, stored)
+    heard(study)
     # Beside the driver: an actor that asks for nothing is put on any node, and would be lost with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     exchange = ray.remote(_Exchange).options(num_cpus=0, scheduling_strategy=here).remote()
