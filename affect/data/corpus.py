@@ -148,10 +148,6 @@ class Corpus:
             raise UserError(f"{self.folder}: no view belongs to protocol {protocol}.")
         return names
 
-    def default_view(self, protocol: str) -> str:
-        """The first view that `protocol` may use."""
-        return self.usable_views(protocol)[0]
-
     def labels(self, targets: Sequence[str]) -> np.ndarray:
         """Labels [N, len(targets)] in the targets' own units, NaN where there is none."""
         check_targets(targets, self.manifest.targets, self.folder)

@@ -18,22 +18,28 @@ from affect.files import sync_folder
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder`, gone at the end whatever happens, with the parents it needed if it fails."""
-    made = [parent for parent in folder.absolute().parents if not parent.exists()]
+    """A hidden folder beside `folder`, gone at the end whatever happens, with the parents it needed if it fails.
+
+    `UserError` where the system refuses to write, then or while the folder is in use.
+    """
+    made: list[Path] = []
+    partial: Path | None = None
+    lock: int | None = None
     try:
+        made += [parent for parent in folder.absolute().parents if not parent.exists()]
         folder.parent.mkdir(parents=True, exist_ok=True)
         restore(folder)
         _sweep(folder)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+        fresh = partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
         # Locked before it takes the name under which another writer would sweep it away.
         lock = _lock(fresh)
         partial = fresh.rename(fresh.with_name(fresh.name.replace(".new-", ".partial-")))
+        yield partial
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from None
-    try:
-        yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
         for parent in made:
             with contextlib.suppress(OSError):
                 parent.rmdir()

@@ -160,10 +160,14 @@ def write_corpus(
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that exists (or did when its writer was killed), unless it is a corpus to be overwritten."""
-    restore(folder)
-    if folder.exists() and not overwrite:
+    try:
+        restore(folder)
+        exists, is_corpus = folder.exists(), (folder / MANIFEST).is_file()
+    except OSError as error:  # A name that no file system takes.
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from None
+    if exists and not overwrite:
         raise UserError(f"{folder}: exists already; use --overwrite to replace it.")
-    if folder.exists() and not (folder / MANIFEST).is_file():
+    if exists and not is_corpus:
         raise UserError(f"{folder}: exists and is no corpus ({MANIFEST} is missing), so it is not overwritten.")
 
 

@@ -19,16 +19,19 @@ class _Python2Pickler(pickle._Pickler):  # type: ignore[misc]
 
     def save_string(self, value: str | bytes) -> None:
         raw = value.encode("latin1") if isinstance(value, str) else value
-        self.write(pickle.BINSTRING + len(raw).to_bytes(4, "little") + raw)
+        if self.proto:
+            self.write(pickle.BINSTRING + len(raw).to_bytes(4, "little") + raw)
+        else:
+            self.write(pickle.STRING + repr(raw)[1:].encode() + b"\n")
         self.memoize(value)
 
     dispatch = {**pickle._Pickler.dispatch, str: save_string, bytes: save_string}  # type: ignore[attr-defined]  # noqa: RUF012
 
 
-def python2_pickle(value: object) -> bytes:
-    """`value` as Python 2 and its numpy pickled it."""
+def python2_pickle(value: object, protocol: int = 2) -> bytes:
+    """`value` as Python 2 and its numpy pickled it; its own default was protocol 0."""
     out = io.BytesIO()
-    _Python2Pickler(out, protocol=2).dump(value)
+    _Python2Pickler(out, protocol=protocol).dump(value)
     return out.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
 

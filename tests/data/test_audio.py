@@ -15,7 +15,8 @@ import soundfile
 
 from affect.data.features import audio, mel
 from affect.data.features.audio import STEPS, Unusable, extract, read_wave
-from affect.data.features.extraction import FEATURES, extract_folder, find_wavs, open_features, serial
+from affect.data.features.extraction import FEATURES, extract_folder, open_features, serial
+from affect.data.features.recordings import find_wavs
 from affect.errors import UserError
 
 RATE = 16_000
@@ -207,8 +208,8 @@ def test_a_features_folder_has_every_usable_clip(wavs, tmp_path):
     shown = folder.describe()
     assert "clips        6" in shown
     assert "skipped      silent: silent" in shown
-    source = folder.sources()["mfb"]
-    assert (source.shape, source.steps["a"], source.steps["long"]) == ((STEPS, 40), 48, 1098)
+    source = folder.views()["mfb"]
+    assert (source.shape, source.steps(["a", "long"])) == ((STEPS, 40), [48, 1098])
     with source.opened() as rows:
         both = rows(["long", "a"])
     np.testing.assert_array_equal(both[1, :48], extract(wavs["a"], ["mfb"])["mfb"].values)
@@ -233,7 +234,7 @@ def test_an_extraction_goes_on_where_it_was_stopped(wavs, tmp_path):
     assert folder == replace(extract_folder(wavs, tmp_path / "whole", ["mfb"]), folder=out)
     third = Counting()
     assert extract_folder(wavs, out, ["mfb"], third) == folder
-    assert set(third.given) == {"silent", "empty", "broken"}
+    assert third.given == []
 
 
 def test_new_files_are_taken_up_and_mended_ones_lose_their_reason(wavs, tmp_path):
@@ -247,23 +248,95 @@ def test_new_files_are_taken_up_and_mended_ones_lose_their_reason(wavs, tmp_path
 def test_recordings_that_changed_are_read_again(wavs, tmp_path):
     out = tmp_path / "f"
     before = extract_folder(wavs, out, ["mfb"])
-    later = time.time() + 60
+    earlier = time.time() - 10_000
     write(wavs["a"], tone(2000, seconds=0.2))
     write(wavs["b"], np.zeros(4000))
-    for clip in "ab":
-        os.utime(wavs[clip], (later, later))
+    write(wavs["silent"], tone(300))
+    write(wavs["empty"], tone(20, 0.02))
+    for clip in ("a", "b", "silent", "empty"):  # As `cp -p`, archives and other folders bring them.
+        os.utime(wavs[clip], (earlier, earlier))
     counting = Counting()
     folder = extract_folder(wavs, out, ["mfb"], counting)
-    assert set(counting.given) == {"a", "b", *before.skipped}
+    assert set(counting.given) == {"a", "b", "silent", "empty"}
     assert folder.clips["a"] != before.clips["a"]
+    assert (folder.skipped["b"], folder.skipped["empty"]) == ("silent", "20 ms long, too short for mfb")
     assert "b" not in folder.clips
-    assert "b" in folder.skipped
+    assert "silent" in folder.clips
+    again = Counting()
+    assert extract_folder(wavs, out, ["mfb"], again) == folder
+    assert again.given == []
+
+
+def test_recordings_of_the_same_size_or_the_same_time_are_told_apart(wavs, tmp_path):
+    out = tmp_path / "f"
+    extract_folder(wavs, out, ["mfb"])
+    same_time, same_size = wavs["a"].stat(), wavs["b"].stat()
+    write(wavs["a"], tone(900, 0.4))
+    os.utime(wavs["a"], ns=(same_time.st_atime_ns, same_time.st_mtime_ns))
+    write(wavs["b"], tone(900))
+    os.utime(wavs["b"], ns=(same_size.st_atime_ns, same_size.st_mtime_ns - 1))
+    counting = Counting()
+    extract_folder(wavs, out, ["mfb"], counting)
+    assert set(counting.given) == {"a", "b"}
+
+
+def test_a_recording_that_came_back_is_not_taken_for_the_one_that_was_read(wavs, tmp_path):
+    out = tmp_path / "f"
+    first = extract_folder(wavs, out, ["mfb"])
+    old, was = wavs["a"].read_bytes(), wavs["a"].stat()
+    write(wavs["a"], tone(900, 0.4))
+    write(wavs["d"], tone(900, 0.4))
+    with pytest.raises(KeyboardInterrupt):
+        extract_folder(wavs, out, ["mfb"], Counting(most=1))
+    wavs["a"].write_bytes(old)
+    os.utime(wavs["a"], ns=(was.st_atime_ns, was.st_mtime_ns))
+    counting = Counting()
+    folder = extract_folder(wavs, out, ["mfb"], counting)
+    assert counting.given == ["a", "d"]
+    assert folder.clips["a"] == first.clips["a"]
+
+
+def test_features_without_a_record_of_their_recording_are_made_anew(wavs, tmp_path):
+    out = tmp_path / "f"
+    folder = extract_folder(wavs, out, ["mfb"])
+    raw = json.loads((out / FEATURES).read_text())
+    del raw["sources"]
+    (out / FEATURES).write_text(json.dumps(raw))
+    file = out / "clips" / "a.npz"
+    kept = dict(np.load(file))
+    del kept["source"]
+    np.savez(file, **kept)
+    assert open_features(out).clips == folder.clips
+    counting = Counting()
+    assert extract_folder(wavs, out, ["mfb"], counting) == folder
+    assert set(counting.given) == {"a", *folder.skipped}
+
+
+def test_what_could_not_be_opened_is_tried_again(wavs, tmp_path):
+    out = tmp_path / "f"
+    (tmp_path / "wavs" / "folder.wav").mkdir()
+    some = {"a": wavs["a"], "folder": tmp_path / "wavs" / "folder.wav", "gone": tmp_path / "gone.wav"}
+    extract_folder(some, out, ["mfb"])
+    counting = Counting()
+    folder = extract_folder(some, out, ["mfb"], counting)
+    assert counting.given == ["folder", "gone"] == list(folder.skipped)
+
+
+def test_a_place_for_features_whose_name_is_too_long(wavs, tmp_path):
+    with pytest.raises(UserError, match=r"nn: cannot be written \(File name too long\)\.$"):
+        extract_folder(wavs, tmp_path / ("n" * 300), ["mfb"])
+    long = write(tmp_path / "long" / ("n" * 251 + ".wav"), tone(300))
+    with pytest.raises(UserError, match=r"n\.npz: cannot be written \(File name too long\)\.$"):
+        extract_folder(find_wavs(long.parent), tmp_path / "f", ["mfb"])
 
 
 def test_clips_whose_workers_die_are_listed(wavs, tmp_path):
     folder = extract_folder(wavs, tmp_path / "f", ["mfb"], Counting(dead="b c"))
     assert {"b", "c"} < set(folder.skipped)
     assert list(folder.clips) == ["a", "d", "long", "stereo"]
+    counting = Counting()
+    assert list(extract_folder(wavs, tmp_path / "f", ["mfb"], counting).clips) == ["a", "b", "c", "d", "long", "stereo"]
+    assert set(counting.given) == {"b", "c"}
 
 
 def test_other_sets_and_versions_are_refused(wavs, tmp_path, monkeypatch):
@@ -303,10 +376,10 @@ def test_damaged_clips(wavs, tmp_path):
     file = tmp_path / "f" / "clips" / "a.npz"
     for content, sentence in {b"PK": "not a readable", b"": "not a readable"}.items():
         file.write_bytes(content)
-        with folder.sources()["mfb"].opened() as rows, pytest.raises(UserError, match=rf"a\.npz: {sentence}"):
+        with folder.views()["mfb"].opened() as rows, pytest.raises(UserError, match=rf"a\.npz: {sentence}"):
             rows(["a"])
     np.savez(file, mfb=np.zeros((3, 7)))
-    with folder.sources()["mfb"].opened() as rows, pytest.raises(UserError, match=r"shape \[3, 7\] where \[1000, 40\]"):
+    with folder.views()["mfb"].opened() as rows, pytest.raises(UserError, match=r"shape \[3, 7\] where \[1000, 40\]"):
         rows(["a"])
 
 
@@ -343,7 +416,7 @@ def test_real_speech(shared_data, tmp_path, capsys):
     assert (len(folder.clips), folder.skipped) == (29, {})
     assert opensmile.__version__ in folder.sets["hld"].features
     found = {}
-    for name, source in folder.sources().items():
+    for name, source in folder.views().items():
         with source.opened() as rows:
             found[name] = dict(zip(wavs, rows(list(wavs)), strict=True))
         assert np.isfinite(np.stack(list(found[name].values()))).all()

@@ -108,6 +108,79 @@ def test_a_file_per_clip(tmp_path, suffix, framed):
         np.testing.assert_array_equal(values(made, "hld"), expected[:, 0].astype(np.float32))
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat", "csv"])
+def test_a_column_per_clip_is_a_vector(tmp_path, suffix):
+    """As `savetxt` writes a vector, and MATLAB holds one."""
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name, x in zip(NAMES, VECTORS, strict=True):
+        if suffix == "csv":
+            np.savetxt(folder / f"{name}.csv", x)
+        else:
+            CLIPS[suffix](folder / f"{name}.{suffix}", name, x[:, None])
+    made = attached(tmp_path, "--features", folder, *SET)
+    np.testing.assert_array_equal(values(made, "hld"), VECTORS.astype(np.float32))
+
+
+def test_one_named_column_is_a_feature_of_frames(tmp_path):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name, x in FRAMES.items():
+        (folder / f"{name}.csv").write_text("F0\n" + "\n".join(map(repr, x[:, 0].tolist())) + "\n")
+    made = attached(tmp_path, "--features", folder, *SET)
+    assert made.views["lld"].shape == (4, STEPS, 1)
+    assert made.samples["lld_steps"].tolist() == [2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat"])
+def test_transposed_frames_do_not_pass_for_frames(tmp_path, suffix):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in "ab":
+        CLIPS[suffix](folder / f"{name}.{suffix}", name, np.ones((65, STEPS)))
+    with pytest.raises(
+        UserError, match=r"features: every clip holds an array \[65, 1000\], which looks transposed; \["
+    ):
+        attached(tmp_path, "--features", folder, *SET)
+    CLIPS[suffix](folder / f"b.{suffix}", "b", np.ones((64, STEPS)))
+    assert attached(tmp_path, "--features", folder, *SET).samples["lld_steps"].tolist() == [65.0, 64.0]
+    CLIPS[suffix](folder / f"b.{suffix}", "b", np.ones((65, 300)))
+    with pytest.raises(
+        UserError, match=rf"b\.{suffix}: has 300 columns, but a\.{suffix} has 1000; .* both were transp"
+    ):
+        attached(tmp_path, "--features", folder, *SET)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat"])
+def test_frames_are_counted_without_reading_them(tmp_path, suffix, monkeypatch):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name, x in FRAMES.items():
+        CLIPS[suffix](folder / f"{name}.{suffix}", name, x)
+    opened: list[str] = []
+    read = precomputed._read_clip
+    monkeypatch.setattr(precomputed, "_read_clip", lambda file: (opened.append(file.stem), read(file))[1])
+    args = parsed(tmp_path, "--features", folder, *SET)
+    assert known_ids(args, no_wavs) == list(NAMES)
+    made = attach(pd.DataFrame({"id": ["d", "b"]}), args, no_wavs)
+    assert opened == ["a", "a", *(["d", "b"] if suffix == "npy" else [])], "one, to know what all others must be like"
+    assert made.samples["lld_steps"].tolist() == [5.0, 3.0]
+    values(made, "lld")
+    assert opened[-2:] == ["d", "b"]
+
+
+def test_a_table_in_an_archive_is_read_when_its_rows_are(tmp_path, monkeypatch):
+    file, read = inside_npz(tmp_path), precomputed.read_npz
+    asked: list[str] = []
+    monkeypatch.setattr(precomputed, "read_npz", lambda file, names: (asked.extend(names), read(file, names))[1])
+    args = parsed(tmp_path, "--features", file, *SET)
+    known_ids(args, no_wavs)
+    made = attach(pd.DataFrame({"id": NAMES}), args, no_wavs)
+    assert asked == ["clips", "clips"]
+    np.testing.assert_array_equal(values(made, "hld"), VECTORS.astype(np.float32))
+    assert asked[2:] == ["features"]
+
+
 def frame_of(vectors: np.ndarray, key: str = "id") -> pd.DataFrame:
     return pd.DataFrame({key: NAMES, **{f"f{i}": vectors[:, i] for i in range(3)}})
 
@@ -133,6 +206,9 @@ def table(folder: Path, suffix: str, key: str = "id") -> Path:
     file, frame = folder / f"x.{suffix}", frame_of(VECTORS, key)
     if suffix == "parquet":
         pq.write_table(pa.Table.from_pandas(frame), file)
+    elif suffix == "smile.csv":
+        lines = [f"'{name}.wav';0.0;{comma(row).replace(',', ';')}" for name, row in zip(NAMES, VECTORS, strict=True)]
+        file.write_text("name;frameTime;f0;f1;f2\n" + "\n".join(lines) + "\n")
     elif suffix == "arff":
         file.write_text(arff(dict(zip(NAMES, VECTORS[:, None], strict=True))))
     else:
@@ -148,6 +224,7 @@ TABLES: dict[str, Callable[[Path], Path]] = {
     "tsv": lambda folder: table(folder, "tsv", "FileName"),
     "parquet": lambda folder: table(folder, "parquet", "name"),
     "arff": lambda folder: table(folder, "arff"),
+    "smile": lambda folder: table(folder, "smile.csv"),
 }
 
 
@@ -157,7 +234,7 @@ def test_a_table(tmp_path, form, monkeypatch):
     made = attached(tmp_path, "--features", TABLES[form](tmp_path), *SET, ids=("d", "b", "a"))
     np.testing.assert_array_equal(values(made, "hld"), VECTORS[[3, 1, 0]].astype(np.float32))
     assert made.notes[-1] == "1 clips with features are not in the corpus, such as c.1."
-    if form in ("csv", "tsv", "arff"):
+    if form in ("csv", "tsv", "arff", "smile"):
         assert "no features were left out: " in made.notes[0]
     assert known_ids(parsed(tmp_path, "--features", TABLES[form](tmp_path), *SET), no_wavs) == list(NAMES)
 
@@ -276,6 +353,8 @@ def test_recordings_are_extracted_beside_the_corpus(tmp_path, folder):
         (["--features", "{}/f", *SET], "--feature-set my set 1: .*f knows what it holds"),
         (["--features", "{}/f", "--sets", "hld"], "--sets hld: .*f has mfb alone"),
         (["--features", "{}/f", "{}/x.csv"], "x.csv: add --feature-set"),
+        (["--features", "n" * 300, *SET], r"nn: cannot be read \(File name too long\)"),
+        (["--features", "{}/x.csv/y", *SET], r"y: cannot be read \(Not a directory\)"),
         (["--audio", *SET], "--feature-set my set 1: goes with --features"),
         (["--audio", "{}/none"], "none: there is no .wav file"),
         (["--audio", "{}/wavs", "--sets", "mfb"], "--audio: has no clip of the corpus; the corpus has c.1, ... and"),
@@ -286,6 +365,40 @@ def test_mistakes(tmp_path, folder, words, sentence):
     frame_of(VECTORS).to_csv(tmp_path / "x.csv", index=False)
     with pytest.raises(UserError, match=sentence):
         attached(tmp_path, *(word.format(tmp_path) for word in words), ids=("c.1", "d"))
+
+
+def test_semicolons_in_a_table_of_commas(tmp_path):
+    (tmp_path / "x.csv").write_text("id,f;0\na,1.5\n")
+    made = attached(tmp_path, "--features", tmp_path / "x.csv", *SET, ids=("a",))
+    assert made.views["hld"].columns == ("f;0",)
+    np.testing.assert_array_equal(values(made, "hld"), [[1.5]])
+
+
+def test_tabs_in_the_head_of_an_arff_file(tmp_path):
+    (tmp_path / "x.arff").write_text(HEAD.replace(" ", "\t").replace("a\tb", "a b") + "'a',1,2\n")
+    made = attached(tmp_path, "--features", tmp_path / "x.arff", *SET, ids=("a",))
+    assert made.views["hld"].columns == ("a b", "c")
+
+
+def test_features_are_not_put_where_the_corpus_is_to_be(tmp_path, folder):
+    wavs = {"b": tmp_path / "wavs" / "b.wav"}
+    args = parsed(tmp_path, "--audio", "--sets", "mfb")
+    args.out = tmp_path / "iemocap-features"
+    with pytest.raises(
+        UserError, match=r"--out .*iemocap-features: is where --audio puts the features; give the corpus"
+    ):
+        attach(pd.DataFrame({"id": ["b"]}), args, lambda: wavs, shared="iemocap")
+    assert not args.out.exists()
+
+
+def test_text_that_is_not_utf_8(tmp_path):
+    ids = pa.array([b"a", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": ids, "f": [1.0, 2.0]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet: column id holds text that is not UTF-8\.$"):
+        attached(tmp_path, "--features", tmp_path / "x.parquet", *SET)
+    pq.write_table(pa.table({"id": ["a", "b"], "f": ids}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet: column f .*\.$"):
+        values(attached(tmp_path, "--features", tmp_path / "x.parquet", *SET), "hld")
 
 
 HEAD = "@relation x\n@attribute name string\n@attribute 'a b' numeric\n@attribute \"c\" real\n@data\n"

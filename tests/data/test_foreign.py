@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import sys
+import time
+import tracemalloc
 import zipfile
 import zlib
 
@@ -15,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
-from affect.data.formats import foreign
-from affect.data.formats.foreign import read_mat, read_npz, read_pickle, unpickle
+from affect.data.formats import limits, mat5
+from affect.data.formats.foreign import heads, read_mat, read_npz
+from affect.data.formats.pickles import read_pickle, unpickle
 from affect.errors import UserError
 from tests.data.hostile import Command, damaged, python2_pickle, sentence_or_result
 
@@ -38,10 +42,14 @@ OBJECTS["arrays"][:] = [np.arange(3.0), np.arange(3, 6)]
 MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-WRITERS = [*(lambda value, n=n: pickle.dumps(value, protocol=n) for n in range(6)), python2_pickle]
+def python2_text(value):
+    return python2_pickle(value, protocol=0)
 
 
-@pytest.mark.parametrize("write", WRITERS, ids=[*map(str, range(6)), "python2"])
+WRITERS = [*(lambda value, n=n: pickle.dumps(value, protocol=n) for n in range(6)), python2_pickle, python2_text]
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=[*map(str, range(6)), "python2", "python2 text"])
 def test_pickled_arrays_come_out_as_they_went_in(write):
     found = unpickle(write({**ARRAYS, **OBJECTS, "other": [1, {"a": None}]}), "x", [*ARRAYS, *OBJECTS])
     for name, array in ARRAYS.items():
@@ -49,6 +57,27 @@ def test_pickled_arrays_come_out_as_they_went_in(write):
         assert found[name].dtype == array.dtype
     for name, array in OBJECTS.items():
         np.testing.assert_array_equal(found[name], np.array(array.tolist(), float))
+
+
+def test_python_2_writes_numbers_as_escaped_text():
+    """What `pickle.dumps({"a": numpy.array([-1.5, 1e300])})` gave there."""
+    raw = (
+        b"(dp0\nS'a'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\ntp6\nRp7\n"
+        b"(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'f8'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\ntp14\n"
+        b"bI00\nS'\\x00\\x00\\x00\\x00\\x00\\x00\\xf8\\xbf\\x9cu\\x00\\x88<\\xe47~'\np15\ntp16\nbs."
+    )
+    np.testing.assert_array_equal(unpickle(raw, "x", ["a"])["a"], [-1.5, 1e300])
+
+
+@pytest.mark.parametrize("text", [b"S'\\xff\\xfe'\n0", b"S'\\xff\\\\n'\n0", b"S'\xff\xfe'\n0", b'S"\\x80\'"\n0'])
+def test_commands_beside_escaped_text_do_not_run(tmp_path, text):
+    mark = tmp_path / "mark"
+    raw = text + pickle.dumps(Command(mark), protocol=0)
+    with pytest.raises(UserError, match=r"x: the pickle asks for (posix|nt)\.system, which is neither"):
+        unpickle(raw, "x", ["a"])
+    assert not mark.exists()
+    pickle.loads(raw, encoding="bytes")
+    assert mark.exists(), "the pickle is hostile, so the test can fail"
 
 
 def test_a_pickle_in_a_file(tmp_path):
@@ -122,7 +151,7 @@ class Claim:
 @pytest.mark.parametrize(
     ("array", "sentence"),
     [
-        (Claim((10**12,)), r"would unpack [\d,]+ bytes to 8,000,000,000,000; refused"),
+        (Claim((10**12,)), r"would unpack [\d,]+ bytes to 8,000,000,000,000, [\d,]+ at most; refused"),
         (Claim((10**6, 10**6, 10**6, 10**6)), "would unpack"),
         (Claim((3,)), r"not a readable pickle \(cannot reshape array of size 1"),
         (Claim((-1,)), "without type or shape"),
@@ -134,6 +163,8 @@ class Claim:
         (Claim((1,), "O", [[[1]]]), r"an array of objects \(list\)"),
         (Claim((2,), "O", [[1], [1, 2]]), "not a readable pickle .*same shape"),
         (Claim((2,), "O", {}), "a shape that its elements do not fill"),
+        (np.array([10**400, 1], object), "an array of whole numbers that no type of numbers holds"),
+        (np.array([[10**30], 1], object)[:1], "an array of whole numbers that no type of numbers holds"),
         (np.array(["text"]), "the type 'U4'"),
         (np.zeros(1, complex), "the type 'c16'"),
         (np.zeros(1, "f4,i4"), "the type 'V8'"),
@@ -142,6 +173,63 @@ class Claim:
 def test_arrays_that_are_none(array, sentence):
     with pytest.raises(UserError, match=f"^x: .*{sentence}"):
         unpickle(pickle.dumps({"a": array}), "x", ["a"])
+
+
+def peak(read):
+    """Most bytes that were taken at once while `read` ran, and what it returned or the `UserError` it raised."""
+    tracemalloc.start()
+    try:
+        found = sentence_or_result(read)
+        return tracemalloc.get_traced_memory()[1], found
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_pickle_refers_to_again_takes_memory_once():
+    text = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20)
+    given = text + b"X\x06\0\0\0latin1\x86q\x010"
+    encoded = b"}c_codecs\nencode\nq\x000" + given + b"U\x01l](" + b"h\x00h\x01R" * 1000 + b"es."
+    most, found = peak(lambda: unpickle(encoded, "x", ["a"]))
+    assert "array a is missing" in str(found)
+    assert most < 8 << 20
+    arrays = np.empty(2000, object)
+    arrays[:] = [np.zeros(4000)] * 2000
+    most, found = peak(lambda: unpickle(pickle.dumps({"a": arrays}), "x", ["a"], 1 << 20))
+    assert "would unpack" in str(found)
+    assert most < 8 << 20
+    numbers = np.empty(20_000, object)
+    numbers[:] = [[1.0] * 100_000] * 20_000
+    began = time.perf_counter()
+    assert "would unpack" in str(sentence_or_result(lambda: unpickle(pickle.dumps({"a": numbers}), "x", ["a"])))
+    assert time.perf_counter() - began < 20, "each of 20,000 references would take some milliseconds"
+
+
+@pytest.mark.parametrize("form", ["pickle", "npz", "mat", "hdf5"])
+def test_no_more_is_unpacked_than_is_due(tmp_path, form):
+    file = tmp_path / "a"
+    arrays = {"x": np.zeros(100_000), "other": np.zeros(1_000_000)}
+    if form == "pickle":
+        file.write_bytes(pickle.dumps(arrays))
+    elif form == "npz":
+        np.savez_compressed(file.open("wb"), **arrays)
+    elif form == "mat":
+        savemat(file.open("wb"), arrays, do_compression=True)
+    else:
+        h5py = pytest.importorskip("h5py")
+        write_hdf5(file, lambda f: f.create_dataset("x", data=arrays["x"], compression="gzip"), h5py)
+    read = {"pickle": read_pickle, "npz": read_npz}.get(form, read_mat)
+    np.testing.assert_array_equal(read(file, ["x"], 900_000)["x"].ravel(), arrays["x"])
+    most, found = peak(lambda: read(file, ["x"], 700_000))
+    assert re.fullmatch(r".*a: would unpack [\d,]+ bytes to 80\d,\d+, 700,000 at most; refused\.", str(found))
+    assert most < (2 if form == "pickle" else 1) * file.stat().st_size + 700_000
+
+
+def test_free_files_take_little_more_memory_than_they_have_bytes():
+    for size, stored in ((64 << 20, 1), (100 << 20, 1 << 20), (3 << 30, 3 << 30), (1500 << 20, 1000 << 20)):
+        limits.refuse_bomb(size, stored, "x")
+    for size, stored in ((65 << 20, 1), (101 << 20, 1 << 20), (600 << 20, 50 << 20), (2 << 30, 1 << 30)):
+        with pytest.raises(UserError, match=r"^x: would unpack .* at most; refused unless stored unpacked, as \.npy"):
+            limits.refuse_bomb(size, stored, "x")
 
 
 def test_pickles_that_would_exhaust_the_machine():
@@ -160,6 +248,7 @@ def test_pickles_that_would_exhaust_the_machine():
 
 
 PICKLES = [pickle.dumps({"a": ARRAYS["plain"], "b": OBJECTS["arrays"]}, n) for n in (0, 2, 5)]
+PICKLES.append(python2_text({"a": ARRAYS["plain"] - 1e300, "b": OBJECTS["numbers"]}))
 PICKLES.append(python2_pickle({"a": ARRAYS["plain"], "b": OBJECTS["numbers"]}))
 
 
@@ -190,9 +279,9 @@ def test_npz(tmp_path):
         read_npz(tmp_path / "b.npz")
 
 
-def npz(**members):
+def npz(packed=zipfile.ZIP_DEFLATED, **members):
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w", packed) as archive:
         for name, raw in members.items():
             archive.writestr(name, raw)
     return out.getvalue()
@@ -221,6 +310,7 @@ def test_npz_archives_that_are_none(tmp_path, monkeypatch):
         (npz(**{"x.npy": npy((-3,))}), "not a readable .npz archive"),
         (npz(**{"x.npy": npy((1,), "<c16", b"\0" * 16)}), "array x holds complex128, not numbers"),
         (npz(x=b"no array"), "not a readable .npz archive"),
+        (npz(zipfile.ZIP_LZMA, **{"x.npy": npy((2,), content=b"\0" * 16)}), "packed in a way that numpy does not use"),
         (whole[:-30], "not a readable .npz archive"),
         (bytes(encrypted), "not a readable .npz archive .*encrypted"),
         (bytes(garbled), "not a readable .npz archive"),
@@ -230,10 +320,10 @@ def test_npz_archives_that_are_none(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=sentence):
             read_npz(file, ["x"])
     assert not mark.exists()
-    monkeypatch.setattr(foreign, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SMALL_BYTES", 1 << 20)
     file.write_bytes(npz(**{f"{name}.npy": npy((100_000,), content=b"\0" * 800_000) for name in "xy"}))
     assert read_npz(file, ["x"])["x"].shape == (100_000,)
-    with pytest.raises(UserError, match=r"a\.npz: would unpack [\d,]+ bytes to 1,600,256; refused"):
+    with pytest.raises(UserError, match=r"a\.npz: would unpack [\d,]+ bytes to 1,600,256, 1,048,576 at most; refused"):
         read_npz(file)
 
 
@@ -328,12 +418,49 @@ def test_mat_files_that_are_none(tmp_path):
 
 
 def test_mat_that_unpacks_to_too_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(foreign, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SMALL_BYTES", 1 << 20)
     file = tmp_path / "a.mat"
     savemat(file, {"x": np.zeros(200_000), "n": 1}, do_compression=True)
-    with pytest.raises(UserError, match=r"a\.mat: would unpack [\d,]+ bytes to 1,600,\d+; refused"):
+    with pytest.raises(UserError, match=r"a\.mat: would unpack [\d,]+ bytes to 1,600,\d+, 1,048,576 at most; refused"):
         read_mat(file)
     assert read_mat(file, ["n"])["n"].item() == 1
+
+
+def test_numbers_that_are_stored_in_fewer_bytes_than_they_take(tmp_path):
+    file = tmp_path / "a.mat"
+    savemat(file, {"x": np.zeros(100_000, np.uint8)})
+    raw = bytearray(file.read_bytes())
+    raw[raw.index(b"\x09\0\0\0", 136)] = 6  # MATLAB stores doubles that are whole numbers so.
+    file.write_bytes(raw)
+    assert read_mat(file, ["x"], 800_000)["x"].dtype == np.float64
+    with pytest.raises(UserError, match=r"would unpack 100,\d+ bytes to 800,000, 700,000 at most; refused"):
+        read_mat(file, ["x"], 700_000)
+
+
+def test_shapes_are_read_without_the_numbers(tmp_path, monkeypatch):
+    arrays = {"x": np.zeros((3, 5)), "n": np.zeros((1, 4), np.int8)}
+    np.savez(tmp_path / "a.npz", word="text", **arrays)
+    savemat(tmp_path / "a.mat", {**arrays, "word": "text"}, do_compression=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(np.lib.format, "read_array", None)
+        patched.setattr(mat5, "numbers", None)
+        for name in ("a.npz", "a.mat"):
+            found = heads(tmp_path / name)
+            assert found.pop("word", ((), "U")) == ((), "U")
+            assert found == {"x": ((3, 5), "f"), "n": ((1, 4), "i")}
+    for name in ("a.npz", "a.mat"):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(UserError, match=rf"{name}: not a readable"):
+            heads(tmp_path / name)
+
+
+def write_hdf5(file, fill, h5py):
+    """A MATLAB 7.3 file that `fill` fills."""
+    with h5py.File(file, "w", userblock_size=512) as opened:
+        fill(opened)
+    raw = bytearray(file.read_bytes())
+    raw[:512] = (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM").ljust(512, b"\0")
+    file.write_bytes(raw)
 
 
 def test_mat_7_3(tmp_path, monkeypatch):
@@ -341,11 +468,7 @@ def test_mat_7_3(tmp_path, monkeypatch):
     file, other = tmp_path / "a.mat", tmp_path / "other.mat"
 
     def write(fill):
-        with h5py.File(file, "w", userblock_size=512) as opened:
-            fill(opened)
-        raw = bytearray(file.read_bytes())
-        raw[:512] = (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM").ljust(512, b"\0")
-        file.write_bytes(raw)
+        write_hdf5(file, fill, h5py)
 
     def good(f):
         f.create_dataset("x", data=np.arange(6.0).reshape(2, 3))
@@ -356,12 +479,14 @@ def test_mat_7_3(tmp_path, monkeypatch):
     found = read_mat(file)
     np.testing.assert_array_equal(found["x"], np.arange(6.0).reshape(2, 3).T)
     assert list(found) == ["x"]
+    assert heads(file) == {"x": ((3, 2), "f")}
     with pytest.raises(UserError, match=r"a\.mat: array y is missing; there is note, x"):
         read_mat(file, ["y"])
     with h5py.File(other, "w") as opened:
         opened["x"] = [1.0]
     for fill, sentence in (
         (lambda f: f.create_dataset("x", (10**7, 10**7), "f8", chunks=(100, 100)), "would unpack"),
+        (lambda f: f.create_dataset("x", (1,), "f8", chunks=(10**8,), maxshape=(None,)), "would unpack"),
         (lambda f: f.create_dataset("x", data=["text"]), "array x holds object, not numbers"),
         (lambda f: f.__setitem__("x", h5py.ExternalLink(str(other), "x")), "x is missing"),
         (lambda f: f.create_dataset("x", (4,), "u1", external=[(str(other), 0, 4)]), "x is missing"),

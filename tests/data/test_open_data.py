@@ -21,7 +21,7 @@ def ridge_ccc(corpus, protocol: str, alpha: float) -> dict[str, float]:
     from sklearn.linear_model import Ridge
 
     part = corpus.partition(protocol)
-    view = corpus.view(corpus.default_view(protocol))
+    view = corpus.view(corpus.usable_views(protocol)[0])
     mean, scale = column_moments(view, np.flatnonzero(part == "train"))
     z = (view - mean) * scale
     found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -239,12 +240,54 @@ def test_place_that_cannot_be_written(write, tmp_path):
         write(tmp_path / "file" / "toy")
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 250])
+def test_names_that_are_too_long(write, tmp_path, name):
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"nn: cannot be written \(File name too long\)\.$"):
+            write(tmp_path / "new" / name, overwrite=overwrite)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_whose_name_leaves_no_room_to_move_it_aside_is_kept(write, tmp_path):
+    folder = write(tmp_path / ("n" * 220)).folder
+    with pytest.raises(UserError, match=r"nn: cannot be written \(File name too long\)\.$"):
+        write(folder, name="new", overwrite=True)
+    assert open_corpus(folder).manifest.name == "toy"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def _on_a_full_disk(folder: Path) -> None:
+    """Write corpora where a file may have so many bytes and no more; say what became of them."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    for size in (0, 100, 300, 1 << 20):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+        try:
+            write_toy(folder / "deep" / "toy")
+            print("written")
+        except UserError as error:
+            print(error, list(folder.iterdir()))
+
+
+def test_a_full_disk_ends_in_one_sentence(tmp_path):
+    done = called(_on_a_full_disk, tmp_path)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [f"{tmp_path}/deep/toy: cannot be written (File too large). []"] * 3
+    assert lines[3:] == ["written"]
+
+
+def called(function: Callable[[Path], None], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Call a function of this module in a new interpreter."""
+    code = f"import pathlib, sys; from {__name__} import {function.__name__} as f; f(pathlib.Path(sys.argv[1]))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+
 def killed(function: Callable[[Path], None], folder: Path) -> None:
     """Call a function of this module, which kills its process, in a new interpreter: a fork of this one would take
     over the locks of its threads."""
-    code = f"import pathlib, sys; from {__name__} import {function.__name__} as f; f(pathlib.Path(sys.argv[1]))"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=False)
+    done = called(function, folder)
     assert done.returncode == -signal.SIGKILL
 
 

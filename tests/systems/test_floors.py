@@ -33,7 +33,7 @@ def fitted(name: str, data) -> Fit:
 
 def floor(corpus: Corpus, name: str) -> list[float]:
     """Test CCC per target of the system `name`, as a study would get it."""
-    view = corpus.default_view(AS_PUBLISHED)
+    view = corpus.usable_views(AS_PUBLISHED)[0]
     task = Task(corpus, TaskSpec(corpus.manifest.fingerprint, view, ORDER, "ccc", AS_PUBLISHED, 1.0))
     fit = fitted(name, task.fit_data(0))
     test = task.parts(0)[-1]

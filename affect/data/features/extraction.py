@@ -1,9 +1,11 @@
 """A features folder: features of many recordings, one file per clip, each written whole.
 
-    <folder>/features.json    the feature sets with their versions, the clips and their frames, what was skipped and why
-             clips/<id>.npz   one array per feature set, `<set>` [D] or [T, D] with T <= STEPS, and `<set>.steps`
+    <folder>/features.json    the feature sets with their versions, the clips and their frames, what was skipped and why,
+                              and size and time of the recordings that this comes from
+             clips/<id>.npz   one array per feature set, `<set>` [D] or [T, D] with T <= STEPS, `<set>.steps`, and
+                              `source` [2], size and time of the recording
 
-Whatever ends an extraction, the same command goes on: a clip is not read again unless its recording has changed since.
+Whatever ends an extraction, the same command goes on: a recording is not read again unless its size or time is another.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from affect.data.checks import shown
 from affect.data.features.audio import SETS, Unusable, extract, need_soundfile
+from affect.data.features.recordings import Stamp, stamp_of
 from affect.data.features.sources import Source, at_hand, padded
 from affect.data.formats.foreign import read_npz
 from affect.errors import UserError
@@ -67,16 +69,21 @@ class FeatureFolder:
     """Id → set → frames, for sets that have frames, before they were cut to STEPS."""
     skipped: Mapping[str, str]
     """Id → why the recording has no features."""
+    sources: Mapping[str, Stamp]
+    """Id → the recording that this was found out from. Skipped ones that are not here are read again next time."""
 
-    def sources(self) -> dict[str, Source]:
+    def views(self) -> dict[str, Source]:
         """The views that the folder offers, one per feature set."""
         found = {}
         for name, info in self.sets.items():
-            steps = {clip: frames[name] for clip, frames in self.clips.items()} if len(info.shape) > 1 else None
+            steps = partial(self._steps, name) if len(info.shape) > 1 else None
             found[name] = Source(
                 self.folder, info.features, info.shape, self.clips.keys(), at_hand(partial(self._rows, name)), steps
             )
         return found
+
+    def _steps(self, name: str, ids: Sequence[str]) -> list[int]:
+        return [self.clips[clip][name] for clip in ids]
 
     def _rows(self, name: str, ids: Sequence[str]) -> np.ndarray:
         return np.stack([self._row(name, clip) for clip in ids])
@@ -100,23 +107,6 @@ class FeatureFolder:
         return "\n".join(lines)
 
 
-def find_wavs(root: Path) -> dict[str, Path]:
-    """Id (name without suffix) → recording, of all .wav files below `root`."""
-    found: dict[str, Path] = {}
-    for file in sorted(root.rglob("*")):
-        # Copies by way of a Mac bring a hidden file of its own beside each.
-        if file.suffix.lower() != ".wav" or file.name.startswith("."):
-            continue
-        if not file.name.isprintable():  # Nor can it be stored where it is no UTF-8.
-            raise UserError(f"{root}: the name {file.name!a} cannot be printed.")
-        if file.stem in found:
-            raise UserError(f"{file}: has the id {shown(file.stem)}, as {found[file.stem]} has.")
-        found[file.stem] = file
-    if not found:
-        raise UserError(f"{root}: there is no .wav file.")
-    return found
-
-
 def extract_folder(
     wavs: Mapping[str, Path], folder: Path, sets: Sequence[str], spread: Spread = serial, overwrite: bool = False
 ) -> FeatureFolder:
@@ -129,27 +119,20 @@ def extract_folder(
     infos = {name: SetInfo(known.named(), known.shape) for name, known in SETS.items() if name in sets}
     for licence in {SETS[name].licence for name in infos} - {""}:
         print(licence)
-    known = _begun(folder, infos, overwrite)
-    todo = []
-    clips, skipped = dict(known.clips), dict(known.skipped)
-    for clip, wav in wavs.items():
-        skipped.pop(clip, None)
-        if not _up_to_date(_clip_file(folder, clip), wav):
-            todo.append((clip, wav))
-        elif clip not in clips:
-            clips[clip] = _steps(folder, clip, infos)
+    known, todo = _begun(folder, infos, wavs, overwrite)
+    clips, skipped, sources = dict(known.clips), dict(known.skipped), dict(known.sources)
     lost = {clip for clip, _ in todo}
     for made in spread(_Extraction(folder, tuple(infos)), todo, "recordings"):
         lost.discard(made.id)
         if made.skipped:
             skipped[made.id] = made.skipped
-            clips.pop(made.id, None)
         else:
             clips[made.id] = made.steps
+        if made.source is not None:
+            sources[made.id] = made.source
     skipped.update(dict.fromkeys(lost, "whoever read it died, each time"))
-    order = sorted(clips)
     made_folder = FeatureFolder(
-        folder, infos, True, {clip: clips[clip] for clip in order}, dict(sorted(skipped.items()))
+        folder, infos, True, dict(sorted(clips.items())), dict(sorted(skipped.items())), dict(sorted(sources.items()))
     )
     try:
         _write(made_folder)
@@ -174,7 +157,8 @@ def open_features(folder: Path) -> FeatureFolder:
             for clip, frames in raw["clips"].items()
         }
         skipped = {str(clip): str(why) for clip, why in raw["skipped"].items()}
-        return FeatureFolder(folder, sets, bool(raw["finished"]), clips, skipped)
+        sources = {str(clip): (int(size), int(time)) for clip, (size, time) in raw.get("sources", {}).items()}
+        return FeatureFolder(folder, sets, bool(raw["finished"]), clips, skipped, sources)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UserError(f"{file}: cannot be read ({reason}).") from None
@@ -186,6 +170,7 @@ class _Made:
 
     id: str
     steps: Mapping[str, int]
+    source: Stamp | None
     skipped: str = ""
 
 
@@ -198,33 +183,54 @@ class _Extraction:
 
     def __call__(self, recording: tuple[str, Path]) -> _Made:
         clip, wav = recording
+        source = stamp_of(wav)  # Before it is read: what changes meanwhile is read again.
         try:
             found = extract(wav, self.sets)
         except Unusable as error:
-            return _Made(clip, {}, str(error))
+            return _Made(clip, {}, source, str(error))
         steps = {name: features.steps for name, features in found.items() if len(SETS[name].shape) > 1}
         arrays = {name: features.values for name, features in found.items()}
         counts = {f"{name}.steps": np.int64(count) for name, count in steps.items()}
         content = io.BytesIO()
-        np.savez(content, **arrays, **counts)  # type: ignore[arg-type]
+        np.savez(content, source=np.array(source or (), np.int64), **arrays, **counts)  # type: ignore[arg-type]
         file = _clip_file(self.folder, clip)
         try:
             write_whole(file, content.getvalue())
         except OSError as error:
             raise UserError(f"{file}: cannot be written ({error.strerror or error}).") from None
-        return _Made(clip, steps)
+        return _Made(clip, steps, source)
 
 
-def _begun(folder: Path, infos: Mapping[str, SetInfo], overwrite: bool) -> FeatureFolder:
-    """The features folder that is there, which has the same feature sets, or an empty one; marked as unfinished."""
+def _begun(
+    folder: Path, infos: Mapping[str, SetInfo], wavs: Mapping[str, Path], overwrite: bool
+) -> tuple[FeatureFolder, list[tuple[str, Path]]]:
+    """The features folder that is there, which has the same feature sets, or an empty one; marked as unfinished.
+
+    It knows nothing more of the recordings that are to be read, which come second: id and file.
+    """
     try:
         known = _known(folder, infos, overwrite)
+        clips, skipped, sources = dict(known.clips), dict(known.skipped), dict(known.sources)
+        todo = []
+        for clip, wav in wavs.items():
+            file, source = _clip_file(folder, clip), stamp_of(wav)
+            if source is not None and source == sources.get(clip) and (clip in skipped or file.is_file()):
+                continue
+            left = _left(file, infos) if source is not None and file.is_file() else None
+            clips.pop(clip, None)
+            skipped.pop(clip, None)
+            sources.pop(clip, None)
+            if left is not None and left[0] == source:
+                sources[clip], clips[clip] = left
+            else:
+                todo.append((clip, wav))
+        known = replace(known, finished=False, clips=clips, skipped=skipped, sources=sources)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(replace(known, finished=False))
+        _write(known)
         (folder / "clips").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from None
-    return known
+    return known, todo
 
 
 def _known(folder: Path, infos: Mapping[str, SetInfo], overwrite: bool) -> FeatureFolder:
@@ -242,7 +248,7 @@ def _known(folder: Path, infos: Mapping[str, SetInfo], overwrite: bool) -> Featu
         return known
     elif folder.is_dir() and any(not path.name.startswith(TEMPORARY) for path in folder.iterdir()):
         raise UserError(f"{folder}: exists and is no features folder ({FEATURES} is missing).")
-    return FeatureFolder(folder, infos, False, {}, {})
+    return FeatureFolder(folder, infos, False, {}, {}, {})
 
 
 def _named(sets: Mapping[str, SetInfo]) -> str:
@@ -255,16 +261,15 @@ def _clip_file(folder: Path, clip: str) -> Path:
     return folder / "clips" / f"{clip}.npz"
 
 
-def _up_to_date(file: Path, wav: Path) -> bool:
-    """Whether the features in `file` were made after their recording."""
-    return file.is_file() and not (wav.is_file() and wav.stat().st_mtime > file.stat().st_mtime)
-
-
-def _steps(folder: Path, clip: str, infos: Mapping[str, SetInfo]) -> dict[str, int]:
-    """Frames of a clip that an interrupted extraction has left, from its file."""
+def _left(file: Path, infos: Mapping[str, SetInfo]) -> tuple[Stamp, dict[str, int]] | None:
+    """The recording and the frames of a clip that an interrupted extraction has left; None where that is not known."""
     framed = [name for name, info in infos.items() if len(info.shape) > 1]
-    found = read_npz(_clip_file(folder, clip), [f"{name}.steps" for name in framed])
-    return {name: int(found[f"{name}.steps"]) for name in framed}
+    try:
+        found = read_npz(file, ["source", *(f"{name}.steps" for name in framed)])
+        size, time = found["source"].tolist()
+        return (size, time), {name: int(found[f"{name}.steps"]) for name in framed}
+    except (UserError, ValueError, TypeError):
+        return None
 
 
 def _write(folder: FeatureFolder) -> None:

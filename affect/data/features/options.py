@@ -14,8 +14,9 @@ import pandas as pd
 
 from affect.data.checks import shown
 from affect.data.features.audio import LICENCE, SETS, STEPS
-from affect.data.features.extraction import FEATURES, FeatureFolder, extract_folder, find_wavs, open_features, serial
+from affect.data.features.extraction import FEATURES, FeatureFolder, extract_folder, open_features, serial
 from affect.data.features.precomputed import open_precomputed
+from affect.data.features.recordings import find_wavs
 from affect.data.features.sources import Source, refuse_other_columns
 from affect.data.writer import CHUNK_BYTES, ViewSource
 from affect.errors import UserError
@@ -99,6 +100,8 @@ def attach(
     """
     if args.audio is not None:
         folder = args.out.with_name(f"{shared or args.out.name}-features")
+        if folder == args.out:
+            raise UserError(f"--out {args.out}: is where --audio puts the features; give the corpus another name.")
         views, notes = _extracted(samples["id"].tolist(), folder, args, wavs)
     else:
         views, notes = _given(args)
@@ -139,7 +142,7 @@ def _given(args: argparse.Namespace) -> tuple[Views, tuple[str, ...]]:
     views: dict[str, list[Source]] = {}
     notes: list[str] = []
     for path in args.features:
-        if (path / FEATURES).is_file():
+        if _is_folder(path):
             opened, said = _opened(path, args)
             notes += said
         else:
@@ -160,6 +163,17 @@ def _given(args: argparse.Namespace) -> tuple[Views, tuple[str, ...]]:
     return {view: tuple(parts) for view, parts in views.items()}, tuple(notes)
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether `path` is a features folder; refused where it is nothing that could be read."""
+    try:
+        path.stat()
+        return (path / FEATURES).is_file()
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file or folder.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+
+
 def _refuse_mixture(view: str, one: Source, other: Source) -> None:
     if one.features != other.features:
         raise UserError(
@@ -177,7 +191,7 @@ def _opened(path: Path, args: argparse.Namespace) -> tuple[dict[str, Source], tu
         raise UserError(f"{path}: its extraction was interrupted; run the same `affect prepare wav` again.")
     if args.feature_set:
         raise UserError(f"--feature-set {args.feature_set}: {path} knows what it holds; leave --feature-set out.")
-    sources = folder.sources()
+    sources = folder.views()
     for name in args.sets or ():
         if name not in sources:
             raise UserError(f"--sets {name}: {path} has {', '.join(sources)} alone.")
@@ -199,7 +213,7 @@ def _extracted(
     _refuse_strangers("--audio", ids, recordings, bool(wanted))
     folder = extract_folder(wanted, out, chosen_sets(args), args.spread)
     print(folder.describe())
-    return {name: (source,) for name, source in folder.sources().items()}, _notes(folder)
+    return {name: (source,) for name, source in folder.views().items()}, _notes(folder)
 
 
 def _notes(folder: FeatureFolder) -> tuple[str, ...]:
@@ -240,8 +254,13 @@ def _left_out(ids: pd.Series, has: pd.Series, owner: Mapping[str, int]) -> Itera
 
 def _steps(parts: Sequence[Source], owner: Mapping[str, int], ids: Sequence[str]) -> np.ndarray | None:
     """[N] frames of the clips before they were cut; None for a view of vectors."""
-    counts = [source.steps for source in parts if source.steps is not None]
-    return np.array([counts[owner[clip]][clip] for clip in ids]) if counts else None
+    found = np.empty(len(ids), np.int64)
+    for index, source in enumerate(parts):
+        if source.steps is None:
+            return None
+        mine = [row for row, clip in enumerate(ids) if owner[clip] == index]
+        found[mine] = source.steps([ids[row] for row in mine])
+    return found
 
 
 def _blocks(parts: Sequence[Source], owner: Mapping[str, int], ids: Sequence[str]) -> Iterator[np.ndarray]:

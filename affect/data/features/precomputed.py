@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -11,9 +12,9 @@ import numpy as np
 
 from affect.data import checks
 from affect.data.features.audio import STEPS
-from affect.data.features.sources import Source, at_hand, padded, refuse_other_columns, spooled
-from affect.data.formats.foreign import read_mat, read_npz
-from affect.data.formats.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv
+from affect.data.features.sources import Gather, Source, at_hand, padded, refuse_other_columns, spooled
+from affect.data.formats.foreign import NUMBERS, Head, heads, read_mat, read_npz
+from affect.data.formats.rows import ID_COLUMNS, NOT_FEATURES, Rows, key_of, open_arff, open_csv, open_semicolons
 from affect.data.formats.tabular import open_table, read_array
 from affect.errors import UserError
 
@@ -29,8 +30,6 @@ VECTORS, FRAMES = "hld", "lld"
 
 def open_precomputed(path: Path, feature_set: str | None, beside: Path) -> dict[str, Source]:
     """View → source, of one view: `hld` for vectors, `lld` for frames. `beside` is a folder with room for a copy."""
-    if not path.exists():
-        raise UserError(f"{path}: there is no such file or folder.")
     if not feature_set:
         raise UserError(
             f"{path}: add --feature-set with the name and version of these features, such as "
@@ -64,7 +63,16 @@ def _open_clips(folder: Path, feature_set: str) -> Source:
 
     if example.values.ndim == 1:
         return Source(folder, feature_set, (width,), files.keys(), at_hand(vectors), columns=example.columns)
-    steps = {clip: len(_frames(file, example)) for clip, file in files.items()}
+
+    def steps(ids: Sequence[str]) -> list[int]:
+        found = [_length(files[clip], example) for clip in ids]
+        if width == STEPS and len(set(found)) == 1 and found[0] < STEPS:
+            raise UserError(
+                f"{folder}: every clip holds an array [{found[0]}, {STEPS}], which looks transposed; [frames, columns] is "
+                "due."
+            )
+        return found
+
     return Source(folder, feature_set, (STEPS, width), files.keys(), at_hand(frames), steps, example.columns)
 
 
@@ -74,7 +82,7 @@ class _Clip:
 
     file: Path
     values: np.ndarray
-    """A vector [D] (also where the file holds one row), or frames [T, D]."""
+    """A vector [D] (also where the file holds one row, or one column without a name), or frames [T, D]."""
     columns: tuple[str, ...] = ()
     """Their names [D], where the file has any."""
 
@@ -96,7 +104,7 @@ def _read_clip(file: Path) -> _Clip:
     if suffix == ".npy":
         values = read_array(file)
     elif suffix in (".npz", ".mat"):
-        values = _only(read_npz(file) if suffix == ".npz" else read_mat(file), file)
+        values = _read(file, _only(heads(file), file)[0])
     else:
         rows = _rows(file)
         found = list(rows.numbers())
@@ -104,7 +112,11 @@ def _read_clip(file: Path) -> _Clip:
         columns = rows.columns if rows.named else ()
     if values.ndim not in (1, 2) or not values.size:
         raise UserError(f"{file}: holds an array {list(values.shape)}; [columns] or [frames, columns] is due.")
-    return _Clip(file, values[0] if values.ndim == 2 and len(values) == 1 else values, columns)
+    if values.ndim == 2 and len(values) == 1:
+        return _Clip(file, values[0], columns)
+    if values.ndim == 2 and values.shape[1] == 1 and not columns:
+        return _Clip(file, values[:, 0])
+    return _Clip(file, values, columns)
 
 
 def _vector(file: Path, example: _Clip) -> np.ndarray:
@@ -118,22 +130,37 @@ def _frames(file: Path, example: _Clip) -> np.ndarray:
     return np.atleast_2d(_alike(file, example))
 
 
+def _length(file: Path, example: _Clip) -> int:
+    """Frames of a clip, from the head of its file where that tells."""
+    if file.suffix.lower() in (".npz", ".mat"):
+        _, shape = _only(heads(file), file)
+        if len(shape) == 2 and shape[1] == example.values.shape[-1] > 1:
+            return shape[0]
+    return len(_frames(file, example))
+
+
 def _alike(file: Path, example: _Clip) -> np.ndarray:
     """The numbers of a clip, whose columns are those of `example`."""
     clip = _read_clip(file)
     width = example.values.shape[-1]
     if clip.values.shape[-1] != width:
-        raise UserError(f"{file}: has {clip.values.shape[-1]} columns, but {example.file.name} has {width}.")
+        turned = clip.values.ndim == 2 and clip.values.shape[:-1] == example.values.shape[:-1]
+        hint = "; as many rows look as if both were transposed, where [frames, columns] is due" if turned else ""
+        raise UserError(f"{file}: has {clip.values.shape[-1]} columns, but {example.file.name} has {width}{hint}.")
     refuse_other_columns(file, clip.columns, example.file, example.columns)
     return clip.values
 
 
-def _only(arrays: Mapping[str, np.ndarray], file: Path) -> np.ndarray:
-    """The one array of numbers."""
-    numeric = {name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}
+def _only(arrays: Mapping[str, Head], file: Path) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the one array of numbers."""
+    numeric = {name: shape for name, (shape, kind) in arrays.items() if kind in NUMBERS}
     if len(numeric) != 1:
         raise UserError(f"{file}: holds {', '.join(numeric) or 'no array'} of numbers; exactly one is due.")
-    return next(iter(numeric.values()))
+    return next(iter(numeric.items()))
+
+
+def _read(file: Path, name: str) -> np.ndarray:
+    return (read_npz if file.suffix.lower() == ".npz" else read_mat)(file, [name])[name]
 
 
 # A table
@@ -145,6 +172,8 @@ def _open_table(file: Path, feature_set: str, beside: Path) -> Source:
         return _open_array(file, feature_set)
     if suffix == ".arff":
         return _open_text(open_arff(file), feature_set, beside)
+    if suffix == ".csv" and (rows := open_semicolons(file)) is not None:
+        return _open_text(rows, feature_set, beside)
     table = open_table(file)
     key = key_of(table.columns)
     if key is None:
@@ -187,32 +216,31 @@ def _streamed(
 
 def _open_array(file: Path, feature_set: str) -> Source:
     """An array [N, D], the ids in the archive (.npz) or in a file beside it."""
-    ids, key = None, ""
-    suffix = file.suffix.lower()
-    if suffix == ".npy":
-        values = read_array(file)
-    elif suffix == ".mat":
-        values = _only(read_mat(file), file)
+    ids = None
+    if file.suffix.lower() == ".npy":
+        mapped = read_array(file)
+        shape, values = mapped.shape, lambda: mapped
     else:
-        arrays = read_npz(file)
-        texts = {name: array for name, array in arrays.items() if array.dtype.kind == "U" and array.ndim == 1}
-        values = _only(arrays, file)
+        arrays = heads(file)
+        name, shape = _only(arrays, file)
+        values = partial(_read, file, name)
+        texts = [name for name, (shape, kind) in arrays.items() if kind == "U" and len(shape) == 1]
         if len(texts) == 1:
-            ((key, text),) = texts.items()
-            ids = _ids(text.tolist(), file, key)
-    if values.ndim != 2 or not values.size:
-        raise UserError(f"{file}: holds an array {list(values.shape)}; [clips, columns] is due.")
+            ids = _ids(_read(file, texts[0]).tolist(), file, texts[0])
+    if len(shape) != 2 or 0 in shape:
+        raise UserError(f"{file}: holds an array {list(shape)}; [clips, columns] is due.")
     ids = ids or _ids_beside(file)
-    if len(ids) != len(values):
-        raise UserError(f"{file}: has {len(values)} rows but {len(ids)} ids.")
+    if len(ids) != shape[0]:
+        raise UserError(f"{file}: has {shape[0]} rows but {len(ids)} ids.")
+    return Source(file, feature_set, shape[1:], ids, partial(_loaded, values, ids))
+
+
+@contextmanager
+def _loaded(values: Callable[[], np.ndarray], ids: Sequence[str]) -> Iterator[Gather]:
+    """An array [N, D] that is in memory for as long as its rows are wanted, in any order."""
     place = {clip: row for row, clip in enumerate(ids)}
-    return Source(
-        file,
-        feature_set,
-        values.shape[1:],
-        ids,
-        at_hand(lambda wanted: values[[place[clip] for clip in wanted]]),
-    )
+    array = values()
+    yield lambda wanted: array[[place[clip] for clip in wanted]]
 
 
 def _ids_beside(file: Path) -> list[str]:

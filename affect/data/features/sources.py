@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ class Source:
     """Of one clip: [D], or [STEPS, D] for frames."""
     ids: Collection[str]
     opened: Callable[[], AbstractContextManager[Gather]]
-    steps: Mapping[str, int] | None = None
-    """Frames by id, before they were cut to STEPS; None where a clip is one vector."""
+    steps: Callable[[Sequence[str]], Sequence[int]] | None = None
+    """Ids [n] → their frames before they were cut to STEPS; None where a clip is one vector."""
     columns: tuple[str, ...] = ()
     """Names [D] of the columns, where they have any."""
     notes: tuple[str, ...] = ()

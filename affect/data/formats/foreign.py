@@ -1,95 +1,106 @@
-"""Files that can carry more than numbers (pickles, .npz archives, MATLAB files), read for their numbers alone.
+"""Arrays from .npz archives and MATLAB files, read for their numbers alone.
 
-Nothing is ever unpickled freely: a pickle may name numpy's own ways of rebuilding arrays and nothing else, and even
-those are only noted down until an array is asked for. What would take absurdly more memory than its file is refused
-before it is unpacked.
+What would take much more memory than its file is refused before it is unpacked.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import pickle
-import pickletools
-import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from affect.data.formats import mat5
+from affect.data.formats.limits import need, readable, refuse_bomb
 from affect.errors import UserError
 
-BOMB_BYTES, BOMB_RATIO = 256 << 20, 100
-"""Arrays of more bytes than this, and more than this times the bytes of their file, are a bomb."""
-OPERATIONS, TUPLES = 500_000, 20_000
-"""A pickle of more operations or tuples is refused: some tens of either make an array, and nested deep enough, tuples
-crash the interpreter."""
+NUMBERS = "fiub"
+"""Kinds of dtype that are real numbers."""
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How numpy packs arrays; what else a zip archive may use is not unpacked piece by piece."""
 
 
-def read_pickle(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays by name from a file that is a pickled dictionary of arrays, as `unpickle` reads it."""
-    with _readable(file, "pickle"):
-        return unpickle(file.read_bytes(), file, names)
+def read_npz(file: Path, names: Sequence[str] | None = None, most_bytes: int | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an .npz archive by name (all of them by default): numbers or plain strings, never Python objects.
 
-
-def unpickle(raw: bytes, place: object, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays by name from a pickled dictionary of arrays, written by Python 2 or 3.
-
-    An array of objects is taken where its elements are numbers, or lists or arrays of numbers of one shape. `place`
-    names the pickle in the `UserError` that refuses anything else, before any of it is called.
+    `most_bytes` bounds what they take together; without it they may take what `refuse_bomb` grants a file of this size.
     """
-    with _readable(place, "pickle"):
-        try:
-            _refuse_stalling(raw)
-            found = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
-            if not isinstance(found, dict):
-                raise UserError(f"{place}: the pickle holds a {type(found).__name__}, not a dictionary of arrays.")
-            found = {_text(name): value for name, value in found.items() if isinstance(name, str | bytes)}
-            _need(names, found, place)
-            for name in names:
-                if not isinstance(found[name], _Array):
-                    raise UserError(f"{place}: {name} is a {type(found[name]).__name__}, not an array.")
-            _refuse_bomb(8 * sum(found[name].size() for name in names), len(raw), place)
-            return {name: found[name].read() for name in names}
-        except _Forbidden as error:
-            raise UserError(f"{place}: the pickle asks for {error}; refused.") from None
-
-
-def read_npz(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of an .npz archive by name (all of them by default): numbers or plain strings, never Python objects."""
-    with _readable(file, ".npz archive"), zipfile.ZipFile(file) as archive:
+    with readable(file, ".npz archive"), zipfile.ZipFile(file) as archive:
         members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
-        _need(names, members, file)
+        need(names, members, file)
         wanted = list(members) if names is None else names
-        _refuse_bomb(sum(members[name].file_size for name in wanted), file.stat().st_size, file)
+        for name in wanted:
+            if members[name].compress_type not in PACKED:
+                raise UserError(f"{file}: array {name} is packed in a way that numpy does not use.")
+        refuse_bomb(sum(members[name].file_size for name in wanted), file.stat().st_size, file, most_bytes)
         found = {}
         for name in wanted:
             with archive.open(members[name]) as member:
                 found[name] = np.lib.format.read_array(member, allow_pickle=False)
-        _check_kinds(found, "fiubSU", file)
+        _check_kinds(found, NUMBERS + "SU", file)
         return found
 
 
-def read_mat(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Numeric arrays of a MATLAB file by name (by default all that are numeric); version 7.3 needs h5py."""
-    with _readable(file, "MATLAB file"), file.open("rb") as stream:
-        if stream.read(mat5.HEADER)[124:] == b"\x00\x02IM":  # Version 7.3, which is HDF5.
-            return _read_hdf5(file, names)
+def read_mat(file: Path, names: Sequence[str] | None = None, most_bytes: int | None = None) -> dict[str, np.ndarray]:
+    """Numeric arrays of a MATLAB file by name (by default all that are numeric); version 7.3 needs h5py.
+
+    `most_bytes` as for `read_npz`.
+    """
+    with readable(file, "MATLAB file"), file.open("rb") as stream:
+        if _is_hdf5(stream.read(mat5.HEADER)):
+            with _opened_hdf5(file, names, most_bytes) as arrays:
+                # MATLAB stores columns first, so HDF5 sees every array transposed.
+                return {name: item[()].T for name, item in arrays.items()}
         known = mat5.variables(stream)
-        _need(names, known, file)
+        need(names, known, file)
         wanted = [name for name in known if known[name].numeric] if names is None else names
         for name in wanted:
             if not known[name].numeric:
                 raise UserError(f"{file}: array {name} holds {known[name].kind}, not numbers.")
-        _refuse_bomb(sum(known[name].size for name in wanted), file.stat().st_size, file)
+        refuse_bomb(sum(known[name].memory for name in wanted), file.stat().st_size, file, most_bytes)
         return {name: mat5.numbers(stream, known[name]) for name in wanted}
 
 
-def _read_hdf5(file: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+Head = tuple[tuple[int, ...], str]
+"""Shape of an array and the kind of its dtype."""
+
+
+def heads(file: Path) -> dict[str, Head]:
+    """What an .npz archive, or else a MATLAB file, holds, by name; the numbers themselves are not read.
+
+    Of a MATLAB file these are the arrays of numbers alone.
+    """
+    if file.suffix.lower() == ".npz":
+        with readable(file, ".npz archive"), zipfile.ZipFile(file) as archive:
+            return {item.filename.removesuffix(".npy"): _head(archive, item) for item in archive.infolist()}
+    with readable(file, "MATLAB file"), file.open("rb") as stream:
+        if _is_hdf5(stream.read(mat5.HEADER)):
+            with _opened_hdf5(file, None, None) as arrays:
+                return {name: (item.shape[::-1], item.dtype.kind) for name, item in arrays.items()}
+        known = mat5.variables(stream).items()
+        return {name: (item.shape, np.dtype(item.kind).kind) for name, item in known if item.numeric}
+
+
+def _head(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Head:
+    with archive.open(item) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+        return shape, dtype.kind
+
+
+def _is_hdf5(head: bytes) -> bool:
+    """Whether a MATLAB file that begins like this is of version 7.3."""
+    return head[124:] == b"\x00\x02IM"
+
+
+@contextmanager
+def _opened_hdf5(file: Path, names: Sequence[str] | None, most_bytes: int | None) -> Iterator[dict[str, Any]]:
+    """The data sets of a MATLAB 7.3 file that are arrays of numbers, or those in `names`, fit to be read."""
     try:
         import h5py
     except ImportError:
@@ -99,202 +110,24 @@ def _read_hdf5(file: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]
         own = [name for name in opened if isinstance(opened.get(name, getlink=True), h5py.HardLink)]
         arrays = {name: opened[name] for name in own if isinstance(opened[name], h5py.Dataset)}
         arrays = {name: item for name, item in arrays.items() if item.external is None and not item.is_virtual}
-        _need(names, arrays, file)
+        need(names, arrays, file)
         wanted = [name for name in arrays if _is_numeric(arrays[name])] if names is None else names
-        _refuse_bomb(sum(arrays[name].nbytes for name in wanted), file.stat().st_size, file)
-        _check_kinds({name: arrays[name] for name in wanted}, "fiub", file)
-        # MATLAB stores columns first, so HDF5 sees every array transposed.
-        return {name: arrays[name][()].T for name in wanted}
+        refuse_bomb(sum(_memory(arrays[name]) for name in wanted), file.stat().st_size, file, most_bytes)
+        _check_kinds({name: arrays[name] for name in wanted}, NUMBERS, file)
+        yield {name: arrays[name] for name in wanted}
+
+
+def _memory(item: Any) -> int:
+    """Bytes that reading a data set takes at once: a piece that is unpacked may be larger than the array."""
+    return int(max(item.nbytes, math.prod(item.chunks or ()) * item.dtype.itemsize))
 
 
 def _is_numeric(item: Any) -> bool:
     """Whether a data set of a MATLAB file holds numbers; text is stored as numbers and marked."""
-    return item.dtype.kind in "fiub" and item.attrs.get("MATLAB_class") != b"char"
-
-
-@contextlib.contextmanager
-def _readable(place: object, kind: str) -> Iterator[None]:
-    """Turn whatever a parser stumbles over in a malformed file into a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{place}: there is no such file.") from None
-    except Exception as error:
-        raise UserError(f"{place}: not a readable {kind} ({_line(error)}).") from None
-
-
-def _need(names: Sequence[str] | None, known: Mapping[str, Any], place: object) -> None:
-    for name in names or ():
-        if name not in known:
-            shown = ", ".join(list(known)[:12]) or "nothing"
-            raise UserError(f"{place}: array {name} is missing; there is {shown}.")
-
-
-def _refuse_bomb(size: int, stored: int, place: object) -> None:
-    if size > BOMB_BYTES and size > BOMB_RATIO * stored:
-        raise UserError(f"{place}: would unpack {stored:,} bytes to {size:,}; refused.")
+    return item.dtype.kind in NUMBERS and item.attrs.get("MATLAB_class") != b"char"
 
 
 def _check_kinds(arrays: Mapping[str, Any], kinds: str, file: Path) -> None:
     for name, array in arrays.items():
         if array.dtype.kind not in kinds:
             raise UserError(f"{file}: array {name} holds {array.dtype}, not numbers.")
-
-
-class _Forbidden(Exception):
-    pass
-
-
-def _refuse_stalling(raw: bytes) -> None:
-    """Refuse a pickle whose mere loading would exhaust memory or the stack."""
-    tuples = 0
-    for count, (operation, argument, _) in enumerate(pickletools.genops(raw), start=1):
-        tuples += "TUPLE" in operation.name
-        # The memo is an array as long as the highest index in use.
-        highest = argument if "PUT" in operation.name and isinstance(argument, int) else 0
-        if max(count, highest) > OPERATIONS or tuples > TUPLES:
-            raise _Forbidden("more than any dictionary of arrays needs")
-
-
-class _Type:
-    """A numeric or object dtype as a pickle describes it: real ones take whole new layouts from a pickle."""
-
-    def __init__(self, code: object, *_: object) -> None:
-        found = re.fullmatch(r"([<>=|]?)([biufO]\d{0,2})", _text(code))
-        if found is None:
-            raise _Forbidden(f"the type {_text(code)[:60]!r}")
-        self.order, self.code = found.groups()
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order, *layout = state[1:5]
-        if _text(order) not in ("<", ">", "=", "|") or any(part is not None for part in layout):
-            raise _Forbidden("a type of its own")
-        self.order = _text(order)
-
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.order + self.code)
-
-
-class _Array:
-    """An array as a pickle describes it; `read` makes it, so that arrays nobody asks for cost nothing."""
-
-    shape: tuple[int, ...]
-    type: _Type
-    fortran: bool
-    content: Any
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self.shape, self.type, self.fortran, self.content = state
-        if not isinstance(self.type, _Type) or not all(isinstance(n, int) and n >= 0 for n in self.shape):
-            raise _Forbidden("an array without type or shape")
-
-    @property
-    def holds_objects(self) -> bool:
-        return self.type.code.startswith("O")
-
-    def size(self) -> int:
-        """How many numbers `read` would give."""
-        if not self.holds_objects:
-            return math.prod(self.shape)
-        return sum(math.prod(item.shape) if isinstance(item, _Array) else np.size(item) for item in self._items())
-
-    def read(self) -> np.ndarray:
-        if self.holds_objects:
-            items = [item.read() if isinstance(item, _Array) else np.array(item) for item in self._items()]
-            whole = np.stack(items) if items else np.empty(0)
-            return whole.reshape(self.shape + whole.shape[1:])  # Objects are listed in C order, whatever the array's.
-        flat = np.frombuffer(self.content, self.type.dtype())
-        return flat.reshape(self.shape, order="F" if self.fortran else "C")
-
-    def _items(self) -> list[Any]:
-        """The elements of an array of objects: numbers, flat lists of numbers, arrays of numbers."""
-        if not isinstance(self.content, list) or len(self.content) != math.prod(self.shape):
-            raise _Forbidden("an array of a shape that its elements do not fill")
-        for item in self.content:
-            plain = not item.holds_objects if isinstance(item, _Array) else _are_numbers(item)
-            if not plain:
-                raise _Forbidden(f"an array of objects ({type(item).__name__})")
-        return self.content
-
-
-def _are_numbers(item: object) -> bool:
-    return all(isinstance(number, int | float) for number in (item if isinstance(item, list) else [item]))
-
-
-def _described(shape: tuple[int, ...], kind: object, fortran: bool, content: object) -> _Array:
-    array = _Array()
-    array.__setstate__((1, shape, kind, fortran, content))
-    return array
-
-
-def _reconstruct(kind: object, *_: object) -> _Array:
-    if kind is not _NDARRAY:
-        raise _Forbidden("an array of a type of its own")
-    return _described((0,), _Type("b"), False, b"")  # As numpy does: the state that follows gives the contents.
-
-
-def _from_buffer(buffer: bytes, kind: object, shape: tuple[int, ...], order: str) -> _Array:
-    return _described(shape, kind, order == "F", buffer)
-
-
-def _scalar(kind: object, content: object = b"") -> _Array:
-    return _described((), kind, False, content)
-
-
-def _encode(text: str, encoding: object) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise _Forbidden(f"the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _call_of_array(*_: object) -> None:
-    raise _Forbidden("a call of numpy.ndarray")
-
-
-class _Call:
-    """A function that a pickle may call but not change: plain functions and classes take new attributes from it."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *given: object) -> Any:
-        return self._function(*given)
-
-    def __setstate__(self, state: object) -> None:
-        raise _Forbidden("a change of numpy")
-
-
-_NDARRAY = _Call(_call_of_array)
-_MODULES = ("numpy.core", "numpy._core")
-"""As numpy 1 and numpy 2 call it."""
-_ALLOWED: dict[tuple[str, str], _Call] = {
-    **{(f"{module}.multiarray", "_reconstruct"): _Call(_reconstruct) for module in _MODULES},
-    **{(f"{module}.multiarray", "scalar"): _Call(_scalar) for module in _MODULES},
-    **{(f"{module}.numeric", "_frombuffer"): _Call(_from_buffer) for module in _MODULES},
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _Call(_Type),
-    ("_codecs", "encode"): _Call(_encode),
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise _Forbidden(f"{module}.{name}, which is neither array nor container") from None
-
-    def persistent_load(self, pid: object) -> Any:
-        raise _Forbidden("an object kept elsewhere")
-
-
-def _text(value: object) -> str:
-    """A string of either Python: those of Python 2 arrive as bytes."""
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return (text if len(text) <= 200 else text[:197] + "...") or type(error).__name__

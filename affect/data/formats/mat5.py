@@ -47,6 +47,12 @@ class Variable:
     order: str
     """`<` or `>`."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that its numbers take: they may be stored in fewer than those of their class, but in one at least."""
+        width = np.dtype(self.kind).itemsize if self.numeric else 1
+        return max(self.size, width * min(math.prod(self.shape), self.size))
+
 
 def variables(stream: BinaryIO) -> dict[str, Variable]:
     """The variables of a file by name, without their numbers; ValueError, struct.error or zlib.error if it is damaged."""

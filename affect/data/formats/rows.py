@@ -81,7 +81,7 @@ def open_arff(file: Path) -> Rows:
     with _reading(file) as stream:
         for line, text in enumerate(iter(stream.readline, ""), start=1):
             text = text.strip()
-            word = text.partition(" ")[0].lower()
+            word = text.split(maxsplit=1)[0].lower() if text else ""
             if word == "@data":
                 return Rows(file, tuple(names), tuple(features), key_of(names), line)
             if word.startswith("@attribute"):
@@ -109,6 +109,13 @@ def open_csv(file: Path) -> Rows:
     features = tuple(i for i, name in enumerate(names) if name.strip().lower() not in NOT_FEATURES)
     # openSMILE quotes the name of a clip as ARFF does.
     return Rows(file, tuple(names), features, key_of(names), 1, delimiter, "'" if delimiter == ";" else '"')
+
+
+def open_semicolons(file: Path) -> Rows | None:
+    """A table of many clips as openSMILE writes it; None where semicolons part no column that names the clips."""
+    with _reading(file) as stream:
+        names = [name.strip().strip('"') for name in stream.readline().split(";")]
+    return None if len(names) < 2 or key_of(names) is None else open_csv(file)
 
 
 def key_of(names: Sequence[str]) -> int | None:

@@ -61,9 +61,15 @@ class Table:
         found: dict[str, list[str]] = {column: [] for column in columns}
         for batch in self._batches(columns, pa.string()):
             for column in found:
-                values = batch.column(batch.schema.get_field_index(column)).to_pylist()
-                found[column] += ["" if value is None else _text(value) for value in values]
+                values = batch.column(batch.schema.get_field_index(column))
+                found[column] += ["" if value is None else _text(value) for value in self._values(values, column)]
         return found
+
+    def _values(self, values: pa.Array, column: str) -> list[Any]:
+        try:
+            return values.to_pylist()
+        except UnicodeDecodeError:  # Parquet files need not hold what their schema calls text.
+            raise UserError(f"{self.file}: column {column} holds text that is not UTF-8.") from None
 
     def column_floats(self, column: str, ids: Sequence[str]) -> np.ndarray:
         """One whole column [N] as float64, NaN where a cell is empty; `ids` name the rows in errors."""
@@ -88,7 +94,7 @@ class Table:
                 values = pa.compute.if_else(pa.compute.equal(values, ""), None, values)
             return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         except pa.ArrowException:
-            for sample, value in zip(ids, values.to_pylist(), strict=False):
+            for sample, value in zip(ids, self._values(values, column), strict=False):
                 if value is not None and not _is_number(value):
                     raise UserError(
                         f"{self.file}: column {column}, row {shown(sample)}: {value!r} is not a number."

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, Corpus, Count, class_target
-from affect.data.formats.foreign import read_mat, read_pickle
+from affect.data.formats.foreign import read_mat
+from affect.data.formats.pickles import read_pickle
 from affect.data.writer import ViewSource, refuse_existing, write_corpus
 from affect.errors import UserError
 from affect.streams import stream
@@ -34,6 +35,8 @@ SUBJECTS = tuple(range(1, 33))
 CHANNELS, EEG_CHANNELS = 40, 32
 RATE, SECONDS, BASELINE = 128, 63, 3
 """Samples a second, and the seconds of a trial, of which the first three precede the video."""
+MOST_BYTES = 110_000_000
+"""Of one subject's arrays: 40 trials of 40 channels take 103 MB as doubles."""
 BANDS = {"theta": (4, 8), "alpha": (8, 14), "beta": (14, 31), "gamma": (31, 45)}
 """Hz."""
 FILTER_ORDER = 4
@@ -178,7 +181,7 @@ def deal_trials(groups: pd.Series, classes: pd.Series) -> np.ndarray:
 def _read_subject(root: Path, number: int, discard: str, first: int) -> Subject:
     """Read one file, which is forgotten with this call: 100 MB, of which windows from second `first` leave 1 MB."""
     file = _find(root, number)
-    stored = (read_mat if file.suffix == ".mat" else read_pickle)(file, ["data", "labels"])
+    stored = (read_mat if file.suffix == ".mat" else read_pickle)(file, ["data", "labels"], MOST_BYTES)
     data, labels = stored["data"], stored["labels"]
     if data.ndim != 3 or not len(data) or data.shape[1:] != (CHANNELS, SECONDS * RATE):
         raise UserError(f"{file}: array data has shape {list(data.shape)}, not [trials, {CHANNELS}, {SECONDS * RATE}].")

@@ -18,7 +18,8 @@ import pandas as pd
 
 from affect.data import checks
 from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, Corpus, Count, class_target
-from affect.data.formats.foreign import read_mat, read_npz, read_pickle, unpickle
+from affect.data.formats.foreign import read_mat, read_npz
+from affect.data.formats.pickles import read_pickle, unpickle
 from affect.data.writer import ViewSource, refuse_existing, write_corpus
 from affect.errors import UserError
 
@@ -48,6 +49,8 @@ COLUMNS = tuple(f"{band} {channel}" for band in BANDS for channel in range(1, CH
 ORDER = f"column {CHANNELS} * band + channel, bands {', '.join(BANDS)}"
 EEG = "02-EEG-DE-feature/eeg_used_4s"
 EYE = "04-Eye-tracking-feature/eye_tracking_feature"
+MOST_BYTES = 32 << 20
+"""Of what is read of one file: all clips of a recording in windows of a second take 8 MB as doubles."""
 PUBLISHED = {"train": 13473, "development": 4725, "test": 4536}
 
 
@@ -171,14 +174,14 @@ def _read_multimodal(folder: Path, subjects: Sequence[int]) -> Iterator[Recordin
     for subject in subjects:
         for session in SESSIONS:
             eeg_file, eye_file = folder / EEG / f"{subject}_{session}.npz", folder / EYE / f"{subject}_{session}"
-            stored = read_npz(eeg_file, ["train_data", "train_label", "test_data", "test_label"])
-            eyes = read_pickle(eye_file, ["train_data_eye", "test_data_eye"])
+            stored = read_npz(eeg_file, ["train_data", "train_label", "test_data", "test_label"], MOST_BYTES)
+            eyes = read_pickle(eye_file, ["train_data_eye", "test_data_eye"], MOST_BYTES)
             halves = []
             for half, first, last in (("train", 1, 9), ("test", 10, 15)):
                 windows = np.repeat(np.arange(first, last + 1), CLIP_WINDOWS[first - 1 : last])
                 _check_labels(stored[f"{half}_label"], windows, f"{eeg_file}: array {half}_label")
                 place = f"{eeg_file}: array {half}_data"
-                bands = unpickle(_bytes(stored[f"{half}_data"], place), place, BANDS)
+                bands = unpickle(_bytes(stored[f"{half}_data"], place), place, BANDS, MOST_BYTES)
                 eeg = [_rows(bands[band], len(windows), f"{place}, band {band}", CHANNELS) for band in BANDS]
                 eye = _rows(eyes[f"{half}_data_eye"], len(windows), f"{eye_file}: array {half}_data_eye")
                 halves.append((windows, np.concatenate(eeg, axis=1), eye))
@@ -193,7 +196,7 @@ def _read_multimodal(folder: Path, subjects: Sequence[int]) -> Iterator[Recordin
 def _read_extracted(folder: Path, subjects: Sequence[int]) -> Iterator[Recording]:
     """Each recording is a MATLAB file with an array [62, windows, 5] for each clip; label.mat holds all labels."""
     names = [f"de_LDS{clip}" for clip in range(1, len(CLIP_LABELS) + 1)]
-    labels = read_mat(folder / "label.mat", ["label"])["label"]
+    labels = read_mat(folder / "label.mat", ["label"], MOST_BYTES)["label"]
     _check_labels(labels, np.arange(1, len(CLIP_LABELS) + 1), f"{folder / 'label.mat'}: array label")
     due = None
     for subject in subjects:
@@ -205,7 +208,7 @@ def _read_extracted(folder: Path, subjects: Sequence[int]) -> Iterator[Recording
                 "are due."
             )
         for session, file in zip(SESSIONS, files, strict=True):
-            arrays = read_mat(file, names)
+            arrays = read_mat(file, names, MOST_BYTES)
             for name, array in arrays.items():
                 if array.ndim != 3 or (array.shape[0], array.shape[2]) != (CHANNELS, len(BANDS)) or not array.size:
                     raise UserError(f"{file}: array {name} has shape {list(array.shape)}, not [62, windows, 5].")

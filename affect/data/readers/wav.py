@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from affect.data.features.audio import LICENCE
-from affect.data.features.extraction import FeatureFolder, extract_folder, find_wavs
+from affect.data.features.extraction import FeatureFolder, extract_folder
 from affect.data.features.options import add_sets, chosen_sets
+from affect.data.features.recordings import find_wavs
 
 HELP = "recordings into a folder of features (not yet a corpus) that other readers take with --features"
 EXAMPLE = "affect prepare wav --root ../shared/data/ravdess_sample --sets mfb --out features/ravdess"
