@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from affect.data.features.extraction import extract_folder, find_wavs
+from affect.data.features.extraction import extract_folder
+from affect.data.features.recordings import find_wavs
 from affect.engine.spread import on_ray
 from tests.bench.figures import Item, Target, compared
 from tests.bench.local import CORES, ray_running

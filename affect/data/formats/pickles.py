@@ -25,6 +25,9 @@ OPERATIONS, TUPLES = 500_000, 20_000
 crash the interpreter."""
 
 
+_OPCODES = {known.code: known for known in pickletools.opcodes}
+
+
 def read_pickle(file: Path, names: Sequence[str], most_bytes: int | None = None) -> dict[str, np.ndarray]:
     """Arrays by name from a file that is a pickled dictionary of arrays, as `unpickle` reads it."""
     with readable(file, "pickle"):
@@ -78,7 +81,7 @@ def _operations(raw: bytes) -> Iterator[tuple[str, Any]]:
     stream = io.BytesIO(raw)
     name = ""
     while name != "STOP":
-        known = pickletools.code2op.get(stream.read(1).decode("latin1"))
+        known = _OPCODES.get(stream.read(1).decode("latin1"))
         if known is None:
             raise ValueError(f"no operation at byte {max(0, stream.tell() - 1)}")
         name, argument = known.name, None
