@@ -35,7 +35,12 @@ GAP = 0.5
 """A suspect leaves at most this share of what the best ordinary column leaves unexplained."""
 MOST_SUSPECTS = 5
 """Columns of a view that may encode one label together, or as many as it has classes; if more explain it, it is easy
-rather than leaked."""
+rather than leaked, unless they are nearly the label itself."""
+NEARLY = 0.95
+"""Share of a target that a column must explain to be nearly the label itself, as a rater's vote among features can be.
+A family of such columns, with no other above `TELLING`, is the label however many they are, up to `NEARLY_ALL`."""
+NEARLY_ALL = 0.25
+"""Share of the columns of a view beyond which even those make it easy rather than leaked."""
 FEWEST_OF_CLASS = 10
 """Fewer rows of a class than this may lie side by side in one of many columns by chance."""
 CHUNK = 512
@@ -182,7 +187,15 @@ def _encodings(
     for known, group in alike.items():
         scores = explained(sample[np.frombuffer(known, bool)], group, targets)
         for target, score in scores.items():
-            suspects, rest = suspected(score, max(MOST_SUSPECTS, len(targets[target].classes)))
+            most = max(MOST_SUSPECTS, len(targets[target].classes))
+            suspects, rest = suspected(score, most)
+            if len(suspects) > most:
+                told.append(
+                    f"{name(suspects[0])} and {len(suspects) - 1:,} other columns by themselves explain "
+                    f"{score[suspects[-1]]:.0%} or more of {target} on the training rows; the best of the others "
+                    f"explains {rest:.0%}."
+                )
+                continue
             told += [
                 f"{name(column)} by itself explains {score[column]:.0%} of {target} on the training rows; the best of "
                 f"the other columns explains {rest:.0%}."
@@ -250,8 +263,11 @@ def _agreement(by_column: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 def suspected(score: np.ndarray, most: int = MOST_SUSPECTS) -> tuple[np.ndarray, float]:
     """At most `most` columns whose `score` [D] is high and far above the best of the others, and that one's; nothing is
-    beside a last."""
+    beside a last. More than `most` where all of them are nearly the label and no other column is suspicious."""
     order = np.argsort(-score, kind="stable")
+    near = int(np.count_nonzero(score >= NEARLY))
+    if most < near <= NEARLY_ALL * len(score) and score[order[near]] < TELLING:
+        return order[:near], float(score[order[near]])
     for count in range(min(most, len(order)), 0, -1):
         last = score[order[count - 1]]
         rest = float(score[order[count]]) if count < len(order) else 0.0

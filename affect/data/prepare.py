@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +30,8 @@ READERS: dict[str, ModuleType] = {
     "twin": twin,
     "wav": wav,
 }
-"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args) -> Corpus` (or the features of one)."""
+"""Name → module with HELP, DETAIL, EXAMPLE, `add_arguments(parser)` and `prepare(args)`, which writes and returns a `Corpus`, a
+list of them, or the features of one."""
 CORPORA = Path("corpora")
 
 
@@ -69,7 +71,8 @@ def add_corpora_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run_prepare(args: argparse.Namespace) -> int:
     made = READERS[args.reader].prepare(args)
-    print(made.describe() if isinstance(made, FeatureFolder) else describe(made))
+    several = made if isinstance(made, list) else [made]
+    print("\n\n".join(one.describe() if isinstance(one, FeatureFolder) else describe(one) for one in several))
     return 0
 
 
@@ -78,16 +81,26 @@ def run_corpora(args: argparse.Namespace) -> int:
     single = (folder / MANIFEST).is_file()
     if not single and folder != CORPORA and not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder.")
-    for corpus in [open_corpus(folder)] if single else list_corpora(folder):
-        print(describe(corpus), end="\n\n")
-    if not single:
-        print(f"Made when first named: {', '.join(twin.NAMES)}.")
+    if single:
+        print(describe(open_corpus(folder)), end="\n\n")
+        return 0
+    for corpus in corpus_folders(folder):
+        try:
+            print(describe(open_corpus(corpus)), end="\n\n")
+        except UserError as error:  # One that is damaged hides none of the others.
+            print(f"affect: {error}", file=sys.stderr)
+    print(f"Made when first named: {', '.join(twin.NAMES)}.")
     return 0
+
+
+def corpus_folders(folder: Path = CORPORA) -> list[Path]:
+    """The sub-folders of `folder` that look like corpora, by name; none when it does not exist. Nothing is opened."""
+    return [file.parent for file in sorted(folder.glob(f"[!.]*/{MANIFEST}"))]
 
 
 def list_corpora(folder: Path = CORPORA) -> list[Corpus]:
     """The corpora in the sub-folders of `folder`, by name; none when it does not exist."""
-    return [open_corpus(file.parent) for file in sorted(folder.glob(f"[!.]*/{MANIFEST}"))]
+    return [open_corpus(corpus) for corpus in corpus_folders(folder)]
 
 
 def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
@@ -97,7 +110,7 @@ def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
     for folder in (Path(name_or_folder), root / name_or_folder):
         if (folder / MANIFEST).is_file():
             return open_corpus(folder)
-    there = [*(corpus.folder.name for corpus in list_corpora(root)), *twin.NAMES]
+    there = [*(corpus.name for corpus in corpus_folders(root)), *twin.NAMES]
     raise UserError(
         f"{name_or_folder}: unknown corpus; there are {', '.join(dict.fromkeys(there))}, "
         "and any folder written by affect prepare."

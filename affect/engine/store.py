@@ -117,10 +117,12 @@ class Store:
     # Requests
 
     def save_request(self, resolved: Resolved) -> None:
-        """Keep what the report is rebuilt from."""
+        """Keep what the report is rebuilt from, and the feature sets of all runs with this corpus."""
         self._still_ours()
-        name, content = f"{resolved.corpus.name}.json", requests.to_json(resolved)
-        (self.folder / "requests").write(name, content.encode())
+        corpus = resolved.corpus
+        sets = {**self._feature_sets(corpus.name), corpus.view: corpus.features}
+        content = {**json.loads(requests.to_json(resolved)), "feature_sets": sets}
+        (self.folder / "requests").write(f"{corpus.name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
     def requests(self) -> list[str]:
         """Names of the corpora that the study was run with."""
@@ -137,19 +139,28 @@ class Store:
             raise UserError(f"{folder}/{name}: cannot be read ({error}); run the study again.") from None
 
     def refuse_mixture(self, corpus: CorpusFacts) -> None:
-        """Refuse a corpus whose view another corpus of this study holds in another feature set: their numbers would meet
-        in one table. Synthetic corpora mean nothing either way."""
-        for name in self.requests():
-            if name == corpus.name or corpus.synthetic:
+        """Refuse a corpus whose view is in another feature set than this study has of a view of that name, in another
+        corpus or in an earlier one of the same name, however wide: their numbers would meet in one table. Synthetic
+        corpora mean nothing either way."""
+        for name in () if corpus.synthetic else self.requests():
+            held = self._feature_sets(name).get(corpus.view, "")
+            if held in ("", corpus.features) or self.load_request(name).corpus.synthetic:
                 continue
-            other = self.load_request(name).corpus
-            alike = (other.view, other.width) == (corpus.view, corpus.width)
-            if alike and not other.synthetic and other.features not in ("", corpus.features):
-                raise UserError(
-                    f"--corpus {corpus.name}: its view {corpus.view} holds {corpus.features}, but that of {name}, with "
-                    f"which {self.folder} has results, holds {other.features}; feature sets must not be mixed in one "
-                    "study, so give another --results."
-                )
+            whose = f"an earlier {name}" if name == corpus.name else name
+            raise UserError(
+                f"--corpus {corpus.name}: its view {corpus.view} holds {corpus.features}, but that of {whose}, with "
+                f"which {self.folder} has results, holds {held}; feature sets must not be mixed in one study, so give "
+                "another --results."
+            )
+
+    def _feature_sets(self, corpus: str) -> dict[str, str]:
+        """View → feature set, of all runs with the corpus of that name; none where there was no run. Requests that were
+        saved before they told know the set of the last run."""
+        if corpus not in self.requests():
+            return {}
+        last = self.load_request(corpus).corpus
+        sets = json.loads((self.folder / "requests").read(f"{corpus}.json")).get("feature_sets", {})
+        return {last.view: last.features, **sets}
 
     # Searches
 

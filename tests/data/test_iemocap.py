@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from affect.data.corpus import LEAK_FREE
+from affect.data.corpus import LEAK_FREE, open_corpus
 from affect.data.readers import iemocap
 from affect.errors import UserError
 from tests.data.speech_trees import DAMAGE, features_of, labels_of, outcome, run, same, write_features, write_tree
+from tests.data.test_prepare import parse
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n"
 TURNS: dict[str, tuple[float, float, float]] = {}
@@ -118,11 +119,88 @@ def test_self_evaluations_are_no_votes_and_what_is_off_the_scale_is_mended(prepa
     assert "2 labels off the scale 1..5 (the first: valence of Ses05F_impro02_F000 is 5.5) were replaced" in notes
 
 
+def test_a_missing_vote_that_was_taken_for_zero_is_mended(tmp_path):
+    """Votes 5 and nothing, of which the release makes 2.5: on the scale, and yet no rater's opinion."""
+    turns = {
+        "zero": ((4.0, 3.0, 2.5), said(4, 3, 5), said(4, 3, ""), 5.0),
+        "mean": ((4.0, 3.0, 5.0), said(4, 3, 5), said(4, 3, ""), 5.0),
+        "both": ((4.0, 3.0, 2.5), said(4, 3, 2), said(4, 3, 3), 2.5),
+        "else": ((4.0, 3.0, 3.5), said(4, 3, 5), said(4, 3, ""), 3.5),
+    }
+    blocks = [
+        block(f"Ses01F_{name}_F000", vector, {"E2": one, "E3": other})
+        for name, (vector, one, other, _) in turns.items()
+    ]
+    root = write_tree(tmp_path, {**FILES, "Session1/dialog/EmoEvaluation/Ses01F_more.txt": HEADER + "".join(blocks)})
+    read = iemocap.read_turns(iemocap.find_sessions(root))
+    labels, notes = iemocap.consensus(read)
+    found = dict(zip((turn.id for turn in read), labels, strict=True))
+    for name, (*_, dominance) in turns.items():
+        assert found[f"Ses01F_{name}_F000"] == (3.0, 4.0, dominance), name
+    assert notes[-1] == (
+        "1 labels that took a missing vote for 0 (the first: dominance of Ses01F_zero_F000 is 2.5) and 2 labels off the "
+        "scale 1..5 (the first: valence of Ses05F_impro02_F000 is 5.5) were replaced by the mean of the votes that are "
+        "on it."
+    )
+
+
 def test_counts_are_told_beside_the_papers(prepare):
     turns, actors = prepare().manifest.counts
     assert (turns.published, turns.here) == (10_527, len(TURNS))
-    assert "10,039" in turns.why
+    n = len(TURNS)
+    assert turns.why == (
+        f"The label files have {n} turns; the release is known with 10,039, and why the paper counts more is not explained."
+    )
     assert (actors.published, actors.here) == (10, 10)
+
+
+def test_turns_without_features_are_not_explained_by_the_release(place, tmp_path, monkeypatch):
+    root = write_tree(tmp_path / "root", FILES)
+    few = write_features(tmp_path / "few", [turn for turn in TURNS if not turn.endswith("MXX1")])
+    monkeypatch.setattr(iemocap, "PUBLISHED_TURNS", len(TURNS))
+    whole, _ = run(iemocap, root, place / "compare", tmp_path / "whole").manifest.counts
+    assert (whole.here, whole.why) == (len(TURNS), "")
+    some, _ = run(iemocap, root, few, tmp_path / "out").manifest.counts
+    assert (some.here, some.why) == (len(TURNS) - 10, f"10 of {len(TURNS)} turns have no features.")
+    monkeypatch.setattr(iemocap, "RELEASED_TURNS", len(TURNS))
+    monkeypatch.setattr(iemocap, "PUBLISHED_TURNS", 10_527)
+    some, _ = run(iemocap, root, few, tmp_path / "out", "--overwrite").manifest.counts
+    assert some.why == (
+        f"The release is known with {len(TURNS)} turns; why the paper counts more is not explained. 10 of {len(TURNS)} "
+        "turns have no features."
+    )
+
+
+def test_all_folds_in_one_command(place, tmp_path, monkeypatch, capsys):
+    root, attached = write_tree(tmp_path / "root", FILES), []
+    attach = iemocap.options.attach
+    monkeypatch.setattr(
+        iemocap.options, "attach", lambda *given, **named: attached.append(1) or attach(*given, **named)
+    )
+    words = ["--root", str(root), "--features", str(place / "compare"), "--feature-set", "rows"]
+    args = parse("prepare", "iemocap", *words, "--fold", "all", "--out", str(tmp_path / "made" / "mine"))
+    assert args.action(args) == 0
+    assert attached == [1]
+    printed = capsys.readouterr().out
+    for fold in range(1, 6):
+        corpus = open_corpus(tmp_path / "made" / f"mine-fold{fold}")
+        assert f"iemocap-fold{fold}  ({corpus.folder})" in printed
+        alone = run(iemocap, root, place / "compare", tmp_path / f"alone{fold}", "--fold", str(fold))
+        assert corpus.manifest == alone.manifest
+    with pytest.raises(UserError, match="made/mine-fold1: exists already"):
+        args.action(args)
+    for fold in range(2, 6):
+        shutil.rmtree(tmp_path / "made" / f"mine-fold{fold}")
+    shutil.move(tmp_path / "made" / "mine-fold1", tmp_path / "made" / "mine-fold4")
+    with pytest.raises(UserError, match="made/mine-fold4: exists already"):
+        args.action(args)
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["mine-fold4"]
+    monkeypatch.chdir(tmp_path)
+    args = parse("prepare", "iemocap", *words, "--fold", "all")
+    assert [one.folder.as_posix() for one in iemocap.prepare(args)] == [f"corpora/iemocap-fold{n}" for n in range(1, 6)]
+    args = parse("prepare", "iemocap", *words, "--fold", "all", "--out", ".")
+    with pytest.raises(UserError, match=r"--out .: with --fold all give the beginning of the folders' names"):
+        args.action(args)
 
 
 def test_wavs_are_found_in_the_sessions(tmp_path, monkeypatch):
@@ -176,6 +254,9 @@ def test_missing_and_unreadable_files(place, tmp_path):
     file.write_bytes(b"% header\n[6.2 - 8.2]\tSes01F_impro01_F000\tn\xe9u\t[2.5, 2.5, 2.5]\n")
     with pytest.raises(UserError, match=r"impro01\.txt: line 2: byte 0xe9 is no UTF-8 text"):
         call()
+    file.write_bytes(b"[6.2 - 8.2]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]\nC-E2:\tOther;\t(d\xe9j\xe0 vu)\n")
+    assert labels_of(call())["Ses01F_impro01_F000"] == (2.5, 2.5, 2.5)
+    shutil.rmtree(tmp_path / "out")
     for name in list(FILES)[:2]:
         (root / name).unlink()
     with pytest.raises(UserError, match=r"EmoEvaluation: has no label files"):

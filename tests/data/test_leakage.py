@@ -309,6 +309,31 @@ def test_what_only_helps_is_no_label(make):
     assert make(x, overwrite=True).manifest.findings == ()
 
 
+@pytest.mark.parametrize("votes", [6, 12])
+def test_many_noisy_copies_of_the_label(make, votes):
+    """What each of many raters said, among features that know nothing: every vote is nearly the label."""
+    samples = table()
+    draw = np.random.default_rng(3)
+    labels = samples["arousal"].fillna(3).to_numpy()
+    x = draw.standard_normal((len(samples), 48)).astype(np.float32)
+    x[:, 20 : 20 + votes] = labels[:, None] + 0.12 * draw.standard_normal((len(x), votes))
+    corpus = make(x)
+    assert kinds(corpus) == kinds(corpus, AS_PUBLISHED) == ["label_encoded"]
+    found = sentence(corpus, "label_encoded")
+    assert f"of view hld and {votes - 1} other columns by themselves explain 9" in found
+    assert "% or more of arousal on the training rows; the best of the others explains " in found
+
+
+def test_columns_that_are_many_or_have_others_close_by_are_no_votes():
+    """A quarter of the columns at most, and nothing between them and what is ordinary."""
+    score = np.r_[np.full(12, 0.97), np.full(36, 0.3)]
+    assert len(leakage.suspected(score)[0]) == 12
+    assert len(leakage.suspected(score[:-1])[0]) == 0
+    score[-1] = 0.8
+    assert len(leakage.suspected(score)[0]) == 0
+    assert len(leakage.suspected(np.full(40, 0.99))[0]) == 0
+
+
 def test_labels_of_test_rows_are_not_looked_at(make):
     x, samples = rows(), table()
     samples.loc[60:159, ["partition", "group"]] = ["test", "another speaker"]

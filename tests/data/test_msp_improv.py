@@ -87,6 +87,7 @@ def test_speakers_are_those_of_the_turn(prepare):
     assert who["MSP-IMPROV-S01A-F03-P-MF01"] == "F03"
     assert len(set(who.values())) == 12
     assert corpus.samples["subject"].equals(corpus.samples["group"])
+    assert any(note.startswith("A speaker is the session and the sex letter") for note in corpus.manifest.notes)
     assert [(count.what, count.published, count.here) for count in corpus.manifest.counts] == [
         ("speakers", 12, 12),
         ("sessions", 6, 6),
@@ -115,6 +116,10 @@ def test_folds_go_to_folders_of_their_own(prepare, place, tmp_path, monkeypatch)
     )
     args.overwrite = False
     assert str(msp_improv.prepare(args).folder) == "corpora/msp-improv-fold2"
+    args.fold, args.out, args.overwrite = "all", None, True
+    made = msp_improv.prepare(args)
+    assert [str(corpus.folder) for corpus in made] == [f"corpora/msp-improv-fold{fold}" for fold in range(1, 7)]
+    assert [corpus.manifest.title for corpus in made] == [f"MSP-IMPROV, fold {fold}" for fold in range(1, 7)]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_qcc_with_bad_files(shared_data, tmp_path):
         "column dominance, row development-00004: label 6 lies outside its scale 1..5": np.where(
             np.arange(len(y))[:, None] * [0, 0, 1] == 3, 6.0, y
         ),
-        "in x_val.npy and y_val.npy": y[:, :2],
+        r"y_val.npy: has shape \[2484, 2\]; expected \[rows, 3\]": y[:, :2],
     }.items():
         np.save(root / "y_val.npy", labels)
         with pytest.raises(UserError, match=sentence):

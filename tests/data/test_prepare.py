@@ -18,6 +18,7 @@ from affect.data.prepare import (
     is_to_be_made,
     list_corpora,
 )
+from affect.data.readers import qcc
 from affect.errors import UserError
 
 DEMO = "podcast-twin-demo"
@@ -80,6 +81,22 @@ def test_an_unknown_corpus_lists_what_there_is(write, tmp_path):
         find_corpus("qqc", tmp_path)
     with pytest.raises(UserError, match="there are podcast-twin, podcast-twin-demo"):
         find_corpus("toy", tmp_path / "none")
+
+
+def test_one_bad_corpus_hides_nothing(write, tmp_path, capsys):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "manifest.json").write_text('{"format": 1}')
+    write()
+    with pytest.raises(UserError, match="qqc: unknown corpus; there are old, toy, podcast-twin"):
+        find_corpus("qqc", tmp_path)
+    args = parse("corpora", str(tmp_path))
+    assert args.action(args) == 0
+    printed = capsys.readouterr()
+    assert "toy: twelve rows" in printed.out
+    assert printed.err.startswith(f"affect: {tmp_path / 'old' / 'manifest.json'}: format 1 is older")
+    args = parse("corpora", str(tmp_path / "old"))
+    with pytest.raises(UserError, match="format 1 is older"):
+        args.action(args)
 
 
 def test_hidden_folders_are_not_listed(write, tmp_path):
@@ -147,3 +164,28 @@ def test_qcc_through_the_command(tmp_path):
     np.testing.assert_array_equal(
         find_corpus(str(tmp_path / "out")).samples["arousal"][:9], np.load(tmp_path / "y_train.npy")[:, 1]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("x_val", lambda x: x[:, 0], r"x_val.npy: has shape \[3\]; expected \[rows, features\]"),
+        ("x_val", lambda x: x[:0], r"x_val.npy: has shape \[0, 5\]; expected"),
+        ("x_val", lambda x: x[:, :4], "x_val.npy: has 4 columns, x_train.npy 5"),
+        ("x_val", lambda x: x[:2], "x_val.npy: has 2 rows but y_val.npy has 3"),
+        ("x_val", lambda x: x * np.inf, "x_val.npy: view hld, row development-00001, column 0: the feature is -?inf"),
+        ("x_test", lambda x: x * 1e300, "x_test.npy: view hld, row test-00001, column 0: the feature is -?inf"),
+        ("y_test", lambda y: y[:, :2], r"y_test.npy: has shape \[3, 2\]; expected \[rows, 3\]"),
+        ("y_val", lambda y: y + 9, "y_val.npy: column valence, row development-00001: label .* lies outside its scale"),
+        ("y_val", lambda y: y * [1, 1, np.nan], "y_val.npy: column dominance has no label"),
+    ],
+)
+def test_qcc_names_the_file_at_fault(tmp_path, name, change, sentence):
+    rng = np.random.default_rng(0)
+    for suffix, rows in {"train": 9, "val": 3, "test": 3}.items():
+        np.save(tmp_path / f"x_{suffix}.npy", rng.standard_normal((rows, 5)))
+        np.save(tmp_path / f"y_{suffix}.npy", rng.uniform(1, 5, (rows, 3)))
+    np.save(tmp_path / f"{name}.npy", change(np.load(tmp_path / f"{name}.npy")))
+    with pytest.raises(UserError, match=f"^{tmp_path}/{sentence}"):
+        qcc.prepare_qcc(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

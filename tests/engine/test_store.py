@@ -215,8 +215,28 @@ def test_feature_sets_do_not_meet_in_one_study(resolve: Resolve, results: Result
     there = replace(here, name="there", features="ComParE_2016")
     with pytest.raises(UserError, match=r"--corpus there: its view hld holds ComParE_2016, but that of here, .* IS13;"):
         store.refuse_mixture(there)
-    for alike in ({"features": "IS13"}, {"width": 7}, {"view": "lld"}, {"synthetic": True}, {"name": "here"}):
+    with pytest.raises(UserError, match="feature sets must not be mixed"):
+        store.refuse_mixture(replace(there, width=7))
+    with pytest.raises(UserError, match=r"--corpus here: .* ComParE_2016, but that of an earlier here, .* holds IS13;"):
+        store.refuse_mixture(replace(there, name="here"))
+    for alike in ({"features": "IS13"}, {"view": "lld"}, {"synthetic": True}):
         store.refuse_mixture(replace(there, **alike))
+
+
+def test_a_study_remembers_the_feature_sets_of_all_its_runs(resolve: Resolve, results: Results) -> None:
+    """The request holds the last run alone, which may have been on another view."""
+    resolved = resolve(Row("toy"))
+    here = replace(resolved.corpus, synthetic=False, name="here", view="hld", features="IS13")
+    store = Store(results.uri, "trial_study")
+    with store.locked():
+        store.save_request(replace(resolved, corpus=here))
+        store.save_request(replace(resolved, corpus=replace(here, view="lld", features="IS13 LLDs")))
+    store = Store(results.uri, "trial_study")
+    assert store.load_request("here").corpus.view == "lld"
+    for name in ("here", "there"):
+        with pytest.raises(UserError, match=r"view hld holds ComParE_2016, but .* holds IS13;"):
+            store.refuse_mixture(replace(here, name=name, features="ComParE_2016"))
+        store.refuse_mixture(replace(here, name=name))
 
 
 def test_requests_of_older_versions_mix_with_anything(resolve: Resolve, tmp_path: Path) -> None:
@@ -227,7 +247,7 @@ def test_requests_of_older_versions_mix_with_anything(resolve: Resolve, tmp_path
         store.save_request(old)
     file = tmp_path / "trial_study" / "requests" / "tiny.json"
     content = json.loads(file.read_text())
-    del content["corpus"]["features"]
+    del content["corpus"]["features"], content["feature_sets"]
     file.write_text(json.dumps(content))
     assert store.load_request("tiny").corpus.features == ""
     store.refuse_mixture(replace(old.corpus, name="new"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from affect.data.checks import shown
 from affect.data.corpus import PROTOCOLS, Corpus, Count, TargetInfo
 from affect.data.features import options
 from affect.data.readers.speech import (
+    ALL_FOLDS,
     ATTRIBUTES,
+    ROUNDING,
     Vote,
-    add_fold_argument,
+    add_fold_arguments,
     check_scale,
     find_folder,
+    fold_folders,
     fold_partitions,
     nan_mean,
     parse_rating,
@@ -30,7 +34,7 @@ from affect.data.readers.speech import (
     votes_note,
     wavs_by_name,
 )
-from affect.data.writer import refuse_existing, write_corpus
+from affect.data.writer import write_corpus
 from affect.errors import UserError
 
 HELP = "USC-IEMOCAP: acted dialogues with valence, arousal and dominance on 1..5, one fold of five"
@@ -38,12 +42,14 @@ EXAMPLE = "affect prepare iemocap --root ../IEMOCAP_full_release --fold 1 --audi
 DETAIL = (
     "Reads Session*/dialog/EmoEvaluation/*.txt below --root. Folds are by session, so both protocols have the same "
     "speaker-independent partitions: --fold N makes session N the test part, the next one development and the other "
-    "three training. Each fold is a corpus of its own; run the reader five times for the five of them."
+    "three training. Each fold is a corpus of its own; --fold all writes the five of them."
 )
 SESSIONS = 5
 LOW, HIGH = 1.0, 5.0
 PUBLISHED_TURNS, PUBLISHED_ACTORS = 10_527, 10
 """Of the ladder paper, Section IV-A."""
+RELEASED_TURNS = 10_039
+"""Of the release, as everyone else counts them."""
 _TURN = re.compile(r"Ses0([1-5])[FM]_\w+_([FM])\w+", re.ASCII)
 _HEAD = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(\S+)\s+\w+\s+\[([^],]*),([^],]*),([^],]*)\]", re.ASCII)
 _RATING = re.compile(r"A-([^:]+):\s*val\s*(\d*)\s*;\s*act\s*(\d*)\s*;\s*dom\s*(\d*)\s*;", re.ASCII)
@@ -63,27 +69,25 @@ class Turn:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder with Session1 ... Session5")
-    add_fold_argument(parser, SESSIONS)
-    parser.add_argument("--out", type=Path, help="folder to write (corpora/iemocap-foldN)")
+    add_fold_arguments(parser, "iemocap", SESSIONS)
     options.add_arguments(parser)
 
 
-def prepare(args: argparse.Namespace) -> Corpus:
-    """Write one fold as a corpus named `iemocap-foldN`; groups are the ten speakers."""
-    name = f"iemocap-fold{args.fold}"
-    out = args.out = args.out or Path("corpora") / name
-    refuse_existing(out, args.overwrite)
+def prepare(args: argparse.Namespace) -> Corpus | list[Corpus]:
+    """Write one fold as a corpus named `iemocap-foldN`, or all of them; groups are the ten speakers."""
+    folders = fold_folders(args, "iemocap", SESSIONS)
+    # Features are extracted beside the first folder, for all folds.
+    beside = argparse.Namespace(**{**vars(args), "out": next(iter(folders.values()))})
     sessions = find_sessions(args.root)
     turns = read_turns(sessions)
     labels, notes = consensus(turns)
-    partitions, fold = fold_partitions([turn.session for turn in turns], args.fold, SESSIONS)
     speakers = [turn.speaker for turn in turns]
     samples = pd.DataFrame(
         {
             "id": [turn.id for turn in turns],
             "subject": speakers,
             "group": speakers,
-            "partition": partitions,
+            "session": [turn.session for turn in turns],
             **{target: [row[i] for row in labels] for i, target in enumerate(ATTRIBUTES)},
         }
     )
@@ -91,33 +95,53 @@ def prepare(args: argparse.Namespace) -> Corpus:
     def wavs() -> dict[str, Path]:
         return wavs_by_name(file for session in sessions for file in session.glob("sentences/wav/*/*"))
 
-    attached = options.attach(samples, args, wavs, shared="iemocap")
+    attached = options.attach(samples, beside, wavs, shared="iemocap")
+    written = [_write(fold, out, attached, len(turns), notes, args) for fold, out in folders.items()]
+    return written if args.fold == ALL_FOLDS else written[0]
+
+
+def _write(
+    fold: int, out: Path, attached: options.Attached, turns: int, notes: Sequence[str], args: argparse.Namespace
+) -> Corpus:
+    """One fold of the turns that have features; the label files have so many `turns`."""
+    name = f"iemocap-fold{fold}"
+    partitions, sentence = fold_partitions(attached.samples["session"].tolist(), fold, SESSIONS)
     return write_corpus(
         out,
         name=name,
-        title=f"USC-IEMOCAP, fold {args.fold}",
-        banner=f"{name}: USC-IEMOCAP, acted dialogues; {fold[0].lower()}{fold[1:-1]}",
+        title=f"USC-IEMOCAP, fold {fold}",
+        banner=f"{name}: USC-IEMOCAP, acted dialogues; {sentence[0].lower()}{sentence[1:-1]}",
         synthetic=False,
         source="sail.usc.edu/iemocap",
         licence="by agreement with the University of Southern California; not to be passed on",
-        samples=attached.samples,
+        samples=attached.samples.assign(partition=partitions),
         targets={target: TargetInfo(LOW, HIGH) for target in ATTRIBUTES},
         groups="speaker",
         protocols=dict.fromkeys(PROTOCOLS, "partition"),
         views=attached.views,
         samples_file=str(args.root),
         counts=(
-            Count(
-                "speaking turns",
-                PUBLISHED_TURNS,
-                len(attached.samples),
-                "The release is known with 10,039 turns; why the paper counts more is not explained.",
-            ),
+            Count("speaking turns", PUBLISHED_TURNS, len(attached.samples), _why(turns, len(attached.samples))),
             Count("actors", PUBLISHED_ACTORS, attached.samples["group"].nunique()),
         ),
-        notes=(fold, *notes, *attached.notes),
+        notes=(sentence, *notes, *attached.notes),
         overwrite=args.overwrite,
     )
+
+
+def _why(turns: int, here: int) -> str:
+    """Why `here` turns are not those of the paper: what the label files have, and what has no features."""
+    reasons = []
+    if turns == RELEASED_TURNS:
+        reasons.append(f"The release is known with {turns:,} turns; why the paper counts more is not explained.")
+    elif turns != PUBLISHED_TURNS:
+        reasons.append(
+            f"The label files have {turns:,} turns; the release is known with {RELEASED_TURNS:,}, and why the paper "
+            "counts more is not explained."
+        )
+    if here < turns:
+        reasons.append(f"{turns - here:,} of {turns:,} turns have no features.")
+    return " ".join(reasons)
 
 
 def find_sessions(root: Path) -> list[Path]:
@@ -151,16 +175,22 @@ def read_turns(sessions: list[Path]) -> list[Turn]:
 
 def _read_dialogue(file: Path) -> list[Turn]:
     turns: list[Turn] = []
-    for number, line in read_lines(file):
+    for number, line in read_lines(file, free=lambda line: not _is_consensus(line)):
         place = f"{file}: line {number}"
         if line.startswith("A-") and turns:
             vote = _vote(line, place)
             if not vote.rater.startswith(("F", "M")):  # The actors themselves.
                 turns[-1].votes.append(vote)
-        # Categories (C-E2: ...) and free text of raters are passed over; what else names a turn is its consensus.
-        elif line.startswith("[") or (_TURN.search(line) and not line.startswith("C-")):
+        # The ratings of a turn whose own line is not there have no place either.
+        elif _is_consensus(line) or (line.startswith("A-") and _TURN.search(line)):
             turns.append(_turn(line, place))
     return turns
+
+
+def _is_consensus(line: str) -> bool:
+    """Raters' lines (A-E2: ratings, C-E2: categories) hold free text, which is passed over; what else names a turn is
+    its consensus."""
+    return line.startswith("[") or (bool(_TURN.search(line)) and not line.startswith(("A-", "C-")))
 
 
 def _turn(line: str, place: str) -> Turn:
@@ -185,25 +215,37 @@ def _vote(line: str, place: str) -> Vote:
 def consensus(turns: list[Turn]) -> tuple[list[tuple[float, ...]], tuple[str, ...]]:
     """Labels of the turns (arousal, valence, dominance), and notes.
 
-    The labels are the consensus of the release. Where one is off the scale (a vote of 6, or a missing one that counted
-    as 0), the mean of the votes on the scale takes its place; a turn without such votes is refused.
+    The labels are the consensus of the release. Where one is off the scale (a vote of 6, say) or took a missing vote for
+    0, the mean of the votes on the scale takes its place; a turn off the scale without such votes is refused.
     """
     labels: list[tuple[float, ...]] = []
-    mended: list[str] = []
+    mended: dict[str, list[str]] = {}
     for turn in turns:
         votes = [[x if LOW <= x <= HIGH else math.nan for x in vote.values] for vote in turn.votes]
         means = nan_mean(votes)
         values = []
-        for target, value, mean in zip(ATTRIBUTES, turn.values, means, strict=True):
-            if (value < LOW or value > HIGH) and not math.isnan(mean):
-                mended.append(f"{target} of {turn.id} is {value:g}")
+        for i, (target, value, mean) in enumerate(zip(ATTRIBUTES, turn.values, means, strict=True)):
+            kind = ""
+            if value < LOW or value > HIGH:
+                kind = "off the scale 1..5"
+            elif _took_missing_for_zero(value, [vote.values[i] for vote in turn.votes]):
+                kind = "that took a missing vote for 0"
+            if kind and not math.isnan(mean):
+                mended.setdefault(kind, []).append(f"{target} of {turn.id} is {value:g}")
                 value = float(mean)
             values.append(check_scale(value, LOW, HIGH, f"{turn.place}: {target} of {turn.id}"))
         labels.append(tuple(values))
     notes = votes_note({turn.id: turn.values for turn in turns}, {turn.id: turn.votes for turn in turns})
     if mended:
-        notes += (
-            f"{len(mended)} labels off the scale 1..5 (the first: {mended[0]}) were replaced by the mean of the votes "
-            "that are on it.",
-        )
+        what = " and ".join(f"{len(found)} labels {kind} (the first: {found[0]})" for kind, found in mended.items())
+        notes += (f"{what} were replaced by the mean of the votes that are on it.",)
     return labels, notes
+
+
+def _took_missing_for_zero(value: float, votes: Sequence[float]) -> bool:
+    """Whether a consensus is the sum of the votes that are there divided by the number of all raters."""
+    there = [vote for vote in votes if not math.isnan(vote)]
+    if not there or len(there) == len(votes):
+        return False
+    # With a handful of raters and votes of 1 or more, the two means are never as close as this.
+    return abs(sum(there) / len(votes) - value) <= ROUNDING < abs(sum(there) / len(there) - value)

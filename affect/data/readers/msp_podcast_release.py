@@ -5,6 +5,8 @@
                   Labels.txt                                      consensus and votes, with
           /Partitions.txt  /Speaker_ids.txt                       what the csv says in columns
 
+A csv has the clips with labels alone; Partitions.txt beside it also names those of a test set whose labels are withheld.
+
 Folders and files are found in whatever case; the folder Labels may be absent.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from affect.data import checks
@@ -53,6 +55,16 @@ class Release:
     """As spelt in that file: Train, Development or Validation, Test1, ..."""
     speakers: Mapping[str, str]
     """The known ones only."""
+    beside_file: Path | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Clips without labels that only Partitions.txt names (`beside_file`), where it is not `partitions_file`."""
+    notes: tuple[str, ...] = ()
+
+    def place(self, clip: str) -> tuple[str, str]:
+        """File and column that say in which partition a clip lies."""
+        if clip in self.beside:
+            return str(self.beside_file), "partition"
+        return str(self.partitions_file), "Split_Set" if self.partitions_file == self.file else "partition"
 
 
 def read_release(root: Path, partitions: Path | None = None) -> Release:
@@ -65,6 +77,7 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
     def find(*names: str) -> Path | None:
         return next((file for folder in folders if (file := find_file(folder, *names))), None)
 
+    own = find("Partitions.txt")
     if file := find(*CSV):
         values, released, speakers = _read_csv(file, parted=partitions is None)
         partitions_file = file
@@ -74,7 +87,7 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
         found = read_evaluations(file, _CLIP, (PREFIX,), HIGH)
         values = {each.name["id"]: each.values for each in found}
         votes = {each.name["id"]: each.votes for each in found}
-        partitions_file = find("Partitions.txt") or root / "Partitions.txt"
+        partitions_file = own or root / "Partitions.txt"
         released = {} if partitions else read_partitions(partitions_file)
         speakers_file = find("Speaker_ids.txt")
         speakers = read_speakers(speakers_file) if speakers_file else {}
@@ -84,7 +97,29 @@ def read_release(root: Path, partitions: Path | None = None) -> Release:
     if partitions:
         partitions_file, released = partitions, read_partitions(partitions)
     known = {clip: name.strip() for clip, name in speakers.items() if name.strip().lower() not in _ANONYMOUS}
-    return Release(file, values, votes, partitions_file, released, known)
+    if own is None or own == partitions_file:
+        return Release(file, values, votes, partitions_file, released, known)
+    named = read_partitions(own)
+    beside = {clip: name for clip, name in named.items() if clip not in values and clip not in released}
+    notes = () if partitions else _disagreement(released, file, named, own)
+    return Release(file, values, votes, partitions_file, released, known, own, beside, notes)
+
+
+def _disagreement(kept: Mapping[str, str], file: Path, named: Mapping[str, str], own: Path) -> tuple[str, ...]:
+    """A sentence where the csv and Partitions.txt put clips into different partitions, however they spell them."""
+
+    def plain(name: str) -> str:
+        name = name.strip().lower()
+        return checks.SPELLINGS.get(name, name)
+
+    clips = [clip for clip, name in kept.items() if clip in named and plain(name) != plain(named[clip])]
+    if not clips:
+        return ()
+    first = clips[0]
+    return (
+        f"{file.name} and {own.name} disagree about {len(clips):,} clips (the first: {first} is {kept[first].strip()} in "
+        f"the former and {named[first]} in the latter); {file.name} is kept.",
+    )
 
 
 def _read_csv(file: Path, parted: bool) -> tuple[dict[str, tuple[float, ...]], dict[str, str], dict[str, str]]:

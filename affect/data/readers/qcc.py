@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from affect.data import checks
 from affect.data.corpus import AS_PUBLISHED, UNKNOWN, Corpus, TargetInfo
 from affect.data.formats.tabular import read_array
 from affect.data.writer import array_view, refuse_existing, write_corpus
@@ -24,6 +25,7 @@ FILES = {"train": "train", "development": "val", "test": "test"}
 COLUMNS = ("valence", "arousal", "dominance")
 """The order of the columns in y_*.npy."""
 TARGETS = ("arousal", "valence", "dominance")
+SCALE = TargetInfo(1.0, 5.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,19 +45,27 @@ def prepare_qcc(root: Path, out: Path, overwrite: bool = False) -> Corpus:
     ids: list[str] = []
     partitions: list[str] = []
     for partition, suffix in FILES.items():
-        x = read_array(root / f"x_{suffix}.npy")
-        y = read_array(root / f"y_{suffix}.npy")
-        if x.ndim != 2 or y.ndim != 2 or y.shape[1] != len(COLUMNS):
-            raise UserError(f"{root}: expected [n, features] and [n, 3] in x_{suffix}.npy and y_{suffix}.npy.")
-        if len(x) != len(y):
-            raise UserError(f"{root / f'x_{suffix}.npy'}: has {len(x)} rows but y_{suffix}.npy has {len(y)}.")
+        x_file, y_file = root / f"x_{suffix}.npy", root / f"y_{suffix}.npy"
+        x, y = read_array(x_file), read_array(y_file)
+        here = [f"{partition}-{row:05d}" for row in range(1, len(x) + 1)]
+        if x.ndim != 2 or 0 in x.shape:
+            raise UserError(f"{x_file}: has shape {list(x.shape)}; expected [rows, features].")
         if features and x.shape[1] != features[0].shape[1]:
-            raise UserError(
-                f"{root / f'x_{suffix}.npy'}: has {x.shape[1]} columns, x_train.npy {features[0].shape[1]}."
-            )
-        features.append(x)
+            raise UserError(f"{x_file}: has {x.shape[1]} columns, x_train.npy {features[0].shape[1]}.")
+        if y.ndim != 2 or y.shape[1] != len(COLUMNS):
+            raise UserError(f"{y_file}: has shape {list(y.shape)}; expected [rows, {len(COLUMNS)}].")
+        if len(x) != len(y):
+            raise UserError(f"{x_file}: has {len(x)} rows but {y_file.name} has {len(y)}.")
+        with np.errstate(over="ignore"):  # What is too large for float32 is named as infinite.
+            features.append(x.astype(np.float32))
         labels.append(y.astype(np.float64))
-        ids += [f"{partition}-{row:05d}" for row in range(1, len(x) + 1)]
+        # Here, for in one piece they no longer tell which file they came from.
+        checks.check_finite(features[-1], here, str(x_file), "hld")
+        for name, values in zip(COLUMNS, labels[-1].T, strict=True):
+            checks.check_target(values, here, SCALE, str(y_file), name)
+            if np.isnan(values).all():
+                raise UserError(f"{y_file}: column {name} has no label.")
+        ids += here
         partitions += [partition] * len(x)
     values = dict(zip(COLUMNS, np.concatenate(labels).T, strict=True))
     return write_corpus(
@@ -67,7 +77,7 @@ def prepare_qcc(root: Path, out: Path, overwrite: bool = False) -> Corpus:
         source="github.com/qccData/qccCorpus, sets/",
         licence="corpus CC BY 4.0, repository GPL-3.0",
         samples=pd.DataFrame({"id": ids, "partition": partitions, **{name: values[name] for name in TARGETS}}),
-        targets={name: TargetInfo(1.0, 5.0) for name in TARGETS},
+        targets=dict.fromkeys(TARGETS, SCALE),
         groups=UNKNOWN,
         protocols={AS_PUBLISHED: "partition"},
         views={
@@ -77,6 +87,6 @@ def prepare_qcc(root: Path, out: Path, overwrite: bool = False) -> Corpus:
                 file=str(root),
             )
         },
-        samples_file=str(root / "y_*.npy"),
+        samples_file=str(root),
         overwrite=overwrite,
     )

@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from affect.data.checks import shown
 from affect.data.manifest import SCORED
+from affect.data.writer import refuse_existing
 from affect.errors import UserError
 
 ATTRIBUTES = {"arousal": "A", "valence": "V", "dominance": "D"}
 """Target → its letter in the label files of the MSP corpora."""
 ROUNDING = 0.051
 """Consensus and mean of the votes agree to within this: some releases print one decimal."""
+ALL_FOLDS = "all"
 _VOTE = re.compile("".join(rf";\s*{letter}:\s*(\d+(?:\.\d*)?)\s*" for letter in "AVD") + ";", re.ASCII)
 
 
@@ -42,8 +44,12 @@ class Evaluation:
     votes: list[Vote] = field(default_factory=list)
 
 
-def read_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines, without what surrounds them; blank lines are left out. UTF-8 only."""
+def read_lines(file: Path, free: Callable[[str], bool] = lambda line: False) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1 and lines, without what surrounds them; blank lines are left out.
+
+    UTF-8 only, but for the lines that are `free`: what raters typed is in the encodings of their day, and the bytes that
+    are none become U+FFFD.
+    """
     try:
         raw = file.read_bytes()
     except FileNotFoundError:
@@ -54,7 +60,9 @@ def read_lines(file: Path) -> Iterator[tuple[int, str]]:
         try:
             text = line.decode().strip()
         except UnicodeDecodeError as error:
-            raise UserError(f"{file}: line {number}: byte {line[error.start]:#04x} is no UTF-8 text.") from None
+            text = line.decode(errors="replace").strip()
+            if not free(text):
+                raise UserError(f"{file}: line {number}: byte {line[error.start]:#04x} is no UTF-8 text.") from None
         if text:
             yield number, text
 
@@ -82,12 +90,17 @@ def read_evaluations(file: Path, pattern: re.Pattern[str], prefixes: tuple[str, 
     whose group `id` occurs once in the file. The scale is 1..`high`. Rater lines, whose free text may hold anything,
     count as votes where they show three ratings.
     """
+
+    def is_clip(line: str) -> bool:
+        name = line.partition(";")[0].strip().lower()
+        return line.startswith(prefixes) or name.endswith((".wav", ".avi")) or bool(pattern.search(line))
+
     found: list[Evaluation] = []
     first: dict[str, int] = {}
-    for number, line in read_lines(file):
+    for number, line in read_lines(file, free=lambda line: not is_clip(line)):
         place = f"{file}: line {number}"
         name, *fields = (part.strip() for part in line.split(";"))
-        if line.startswith(prefixes) or name.lower().endswith((".wav", ".avi")) or pattern.search(line):
+        if is_clip(line):
             evaluation = _evaluation(name, fields, pattern, high, place)
             clip = evaluation.name["id"]
             if clip in first:
@@ -156,14 +169,42 @@ def nan_mean(rows: Sequence[Sequence[float]]) -> np.ndarray:
     return np.where(count > 0, np.where(there, array, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def add_fold_argument(parser: argparse.ArgumentParser, sessions: int) -> None:
+def add_fold_arguments(parser: argparse.ArgumentParser, corpus: str, sessions: int) -> None:
+    """`--fold N|all` and `--out`, which `fold_folders` understands."""
+
+    def number(text: str) -> int | str:
+        return text if text == ALL_FOLDS else int(text)
+
+    number.__name__ = "fold"  # What argparse calls a value that is none.
     parser.add_argument(
         "--fold",
-        type=int,
-        choices=range(1, sessions + 1),
+        type=number,
+        choices=(*range(1, sessions + 1), ALL_FOLDS),
         default=1,
-        help=f"session that is the test part; the next one (after {sessions} comes 1) is development (%(default)s)",
+        help=f"session that is the test part; the next one (after {sessions} comes 1) is development; {ALL_FOLDS}: every "
+        "fold, a corpus each, with features that are computed once (%(default)s)",
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"folder to write (corpora/{corpus}-foldN); with --fold {ALL_FOLDS} the folders are OUT-fold1 ... "
+        f"OUT-fold{sessions} (corpora/{corpus}-fold1 ...)",
+    )
+
+
+def fold_folders(args: argparse.Namespace, corpus: str, sessions: int) -> dict[int, Path]:
+    """The folds that `args` asks for → the folders they go to, none of which may be in the way."""
+    prefix: Path = args.out or Path("corpora") / corpus
+    if args.fold == ALL_FOLDS or args.out is None:
+        if prefix.name in ("", ".."):
+            raise UserError(f"--out {prefix}: with --fold {ALL_FOLDS} give the beginning of the folders' names.")
+        folds = range(1, sessions + 1) if args.fold == ALL_FOLDS else (args.fold,)
+        found = {fold: prefix.with_name(f"{prefix.name}-fold{fold}") for fold in folds}
+    else:
+        found = {args.fold: prefix}
+    for folder in found.values():
+        refuse_existing(folder, args.overwrite)
+    return found
 
 
 def fold_partitions(sessions: Sequence[int], fold: int, count: int) -> tuple[list[str], str]:
@@ -178,19 +219,19 @@ def fold_partitions(sessions: Sequence[int], fold: int, count: int) -> tuple[lis
     return [place.get(session, "train") for session in sessions], sentence
 
 
-def without_leaks(partitions: Sequence[str], speakers: Sequence[str | None]) -> list[str]:
-    """Partitions [N] in which every scored row is of a known speaker who is scored nowhere else.
+def without_leaks(partitions: Sequence[str], keys: Sequence[str | None]) -> list[str]:
+    """Partitions [N] in which every scored row has a known key (a speaker, say) that is scored nowhere else.
 
-    All other scored rows become unlabelled; a speaker found in several keeps to test, else to development.
+    All other scored rows become unlabelled; a key found in several keeps to test, else to development.
     """
     home: dict[str, str] = {}
     for name in reversed(SCORED):
-        for partition, speaker in zip(partitions, speakers, strict=True):
-            if partition == name and speaker is not None:
-                home.setdefault(speaker, name)
+        for partition, key in zip(partitions, keys, strict=True):
+            if partition == name and key is not None:
+                home.setdefault(key, name)
     return [
-        partition if speaker is not None and home.get(speaker) == partition else "unlabelled"
-        for partition, speaker in zip(partitions, speakers, strict=True)
+        partition if key is not None and home.get(key) == partition else "unlabelled"
+        for partition, key in zip(partitions, keys, strict=True)
     ]
 
 
