@@ -98,11 +98,6 @@ def corpus_folders(folder: Path = CORPORA) -> list[Path]:
     return [file.parent for file in sorted(folder.glob(f"[!.]*/{MANIFEST}"))]
 
 
-def list_corpora(folder: Path = CORPORA) -> list[Corpus]:
-    """The corpora in the sub-folders of `folder`, by name; none when it does not exist."""
-    return [open_corpus(corpus) for corpus in corpus_folders(folder)]
-
-
 def find_corpus(name_or_folder: str, root: Path = CORPORA) -> Corpus:
     """An embedded twin by its name (made under `root` when absent), or a corpus by its folder or name under `root`."""
     if name_or_folder in twin.NAMES:

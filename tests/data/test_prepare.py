@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from affect.data import prepare
+from affect.data.corpus import open_corpus
 from affect.data.prepare import (
     READERS,
     add_corpora_parser,
     add_prepare_parser,
+    corpus_folders,
     describe,
     facts_of,
     find_corpus,
     is_to_be_made,
-    list_corpora,
 )
 from affect.data.readers import qcc
 from affect.errors import UserError
@@ -41,7 +42,7 @@ def test_a_corpus_is_found_by_folder_and_by_name(write, tmp_path):
 def test_a_twin_is_made_when_named(tmp_path):
     corpus = find_corpus("podcast-twin-demo", tmp_path)
     assert corpus.folder == tmp_path / "podcast-twin-demo"
-    assert list_corpora(tmp_path) == [corpus]
+    assert [open_corpus(folder) for folder in corpus_folders(tmp_path)] == [corpus]
 
 
 def test_facts_of_a_twin_without_making_it(write, tmp_path):
@@ -62,7 +63,7 @@ def test_a_twin_of_another_seed_has_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     args = parse("prepare", "twin", "--seed", "5")
     assert args.action(args) == 0
-    (corpus,) = list_corpora()
+    (corpus,) = map(open_corpus, corpus_folders())
     assert corpus.folder.name == f"{DEMO}-seed-5"
     assert find_corpus(corpus.folder.name) == corpus
     assert find_corpus(DEMO).manifest.fingerprint != corpus.manifest.fingerprint
@@ -102,8 +103,8 @@ def test_one_bad_corpus_hides_nothing(write, tmp_path, capsys):
 def test_hidden_folders_are_not_listed(write, tmp_path):
     corpus = write()
     corpus.folder.rename(tmp_path / ".toy.partial-1")
-    assert list_corpora(tmp_path) == []
-    assert list_corpora(tmp_path / "none") == []
+    assert corpus_folders(tmp_path) == []
+    assert corpus_folders(tmp_path / "none") == []
 
 
 def test_describe_says_what_matters(write, samples):

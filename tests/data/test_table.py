@@ -95,10 +95,13 @@ def test_views_from_files(prepare, tmp_path):
         f"in_order={tmp_path / 'in_order.parquet'}",
         view="one=columns:f_1,nothing*",
     )
+    assert corpus.manifest.views["lld"].features == "columns of lld.npy"
     np.testing.assert_array_equal(corpus.view("lld"), lld.astype(np.float32))
     np.testing.assert_array_equal(corpus.view("by_id"), frame[["f_1", "f_0"]].to_numpy(np.float32))
     np.testing.assert_array_equal(corpus.view("in_order"), frame[["f_0"]].to_numpy(np.float32))
     np.testing.assert_array_equal(corpus.view("one"), frame[["f_1"]].to_numpy(np.float32))
+    named = prepare(frame, "--feature-set", "my set 2", "--overwrite")
+    assert {info.features for info in named.manifest.views.values()} == {"my set 2"}
 
 
 def test_rows_in_another_order_are_not_held(prepare, tmp_path, monkeypatch):

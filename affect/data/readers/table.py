@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,8 @@ def prepare(args: argparse.Namespace) -> Corpus:
     notes: tuple[str, ...] = ()
     if sources:
         views = {view: _view(view, source, table, ids, called, args.out.parent) for view, source in sources.items()}
+        if args.feature_set:
+            views = {view: replace(given, features=args.feature_set) for view, given in views.items()}
     else:
         attached = options.attach(samples, args, _no_recordings)
         samples, views, notes = attached.samples, attached.views, attached.notes
