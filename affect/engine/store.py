@@ -269,7 +269,9 @@ class Store:
 
     def trials(self) -> pd.DataFrame:
         """The whole `trials` table of all packs, every hyperparameter column of any of them included."""
-        return _without_superseded(self._read("trials", (self.folder / "trials").names(SUFFIX), None))
+        frame = self._read("trials", (self.folder / "trials").names(SUFFIX), None)
+        fixed = schema.trials_schema([]).names  # Some of which files of an older version lack.
+        return _without_superseded(frame.reindex(columns=[*fixed, *(c for c in frame.columns if c not in fixed)]))
 
     def curves(self, packs: Iterable[str]) -> pd.DataFrame:
         """The `curves` table of the packs with these ids."""

@@ -338,3 +338,15 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/reports: cannot be written \(Not a directory\)\.$"):
         make_folder(tmp_path / "file" / "reports")
+
+
+def test_files_of_an_older_version_lack_columns(resolve: Resolve, place: Workplace, results: Results) -> None:
+    go(resolve(Row("toy"), seeds=2), results, place)
+    for name in results.names("trial_study/trials"):
+        older = io.BytesIO()
+        table = pq.read_table(io.BytesIO(results.read(f"trial_study/trials/{name}")))
+        pq.write_table(table.drop_columns(["search", "suggestion", "findings"]), older)
+        results.write(f"trial_study/trials/{name}", older.getvalue())
+    store = Store(results.uri, "trial_study")
+    assert store.trials()["search"].isna().all()
+    assert len(store.trials()) == len(store.rows())
