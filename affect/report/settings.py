@@ -32,7 +32,7 @@ def run_block(analysis: Analysis) -> Bullets:
         apart = f" and has no preset {resolved.preset}"
     once = len(cube.seeds) > 1 and bool((cube.expected.sum(axis=-1) == 1).any())
     items = [
-        f"Paper: {study.paper}.",
+        f"Paper {study.paper}.",
         f"Study: {study.title}, scale {resolved.scale}, preset {resolved.preset}, "
         f"protocol {resolved.protocol}, device {resolved.device}.",
         f"Corpus: {corpus.title}, view {corpus.view} with {numbers.plural(corpus.width, 'feature')}; groups: "

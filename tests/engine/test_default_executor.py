@@ -43,7 +43,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("executor", [("ray",), ("train", "--workers-per-trial", "2")], ids=" ".join)
+# Ray Train starts workers for each trial, so it gets few: ladders on it are in test_on_train.py.
+@pytest.mark.parametrize(
+    "executor",
+    [("ray",), ("train", "--workers-per-trial", "2", "--systems", "MTL", "ridge")],
+    ids=lambda words: words[0],
+)
 def test_the_real_study_on_a_local_ray(executor: tuple[str, ...], alone: Path, tmp_path: Path) -> None:
     seen: set[str] = set()
     with start(tmp_path, *executor) as driver:
