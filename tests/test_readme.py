@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from tests.data import test_deap, test_iemocap, test_msp_improv, test_msp_podcast, test_seed
+from tests.data import podcast_release, test_deap, test_iemocap, test_msp_improv, test_seed
 from tests.data.speech_trees import write_features, write_tree
 
 ROOT = Path(__file__).parents[1]
@@ -69,10 +69,10 @@ def workplace(tmp_path_factory):
 
 def write_releases(root: Path, features: Path) -> None:
     """Small releases of the corpora under licence, and features of their clips."""
-    write_tree(root / "MSP-PODCAST", test_msp_podcast.CSV_FILES)
+    write_tree(root / "MSP-PODCAST", podcast_release.CSV_FILES)
     write_tree(root / "IEMOCAP_full_release", test_iemocap.FILES)
     write_tree(root / "MSP-IMPROV", {"Evalution.txt": test_msp_improv.TEXT})
-    write_features(features, [*test_msp_podcast.CLIPS, *test_iemocap.TURNS, *test_msp_improv.CLIPS])
+    write_features(features, [*podcast_release.CLIPS, *test_iemocap.TURNS, *test_msp_improv.CLIPS])
     test_seed.write_multimodal(root / "SEED_Multimodal" / "Chinese", [1, 2])
     (root / "DEAP").mkdir()
     for subject in (1, 2):

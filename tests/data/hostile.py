@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from affect.errors import UserError
+
+MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class _Python2Pickler(pickle._Pickler):  # type: ignore[misc]
@@ -74,3 +78,13 @@ def sentence_or_result(read: Callable[[], Any]) -> Any:
         assert text == " ".join(text.split())
         assert text.endswith(".")
         return error
+
+
+def peak(read: Callable[[], Any]) -> tuple[int, Any]:
+    """Most bytes that were taken at once while `read` ran, and what it returned or the `UserError` it raised."""
+    tracemalloc.start()
+    try:
+        found = sentence_or_result(read)
+        return tracemalloc.get_traced_memory()[1], found
+    finally:
+        tracemalloc.stop()
