@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.errors import UserError
-from affect.files import sync_folder
+from affect.files import sync_folder, writing
 
 
 @contextlib.contextmanager
@@ -26,17 +26,16 @@ def staged(folder: Path) -> Iterator[Path]:
     partial: Path | None = None
     lock: int | None = None
     try:
-        made += [parent for parent in folder.absolute().parents if not parent.exists()]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        restore(folder)
-        _sweep(folder)
-        fresh = partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
-        # Locked before it takes the name under which another writer would sweep it away.
-        lock = _lock(fresh)
-        partial = fresh.rename(fresh.with_name(fresh.name.replace(".new-", ".partial-")))
-        yield partial
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from None
+        with writing(folder):
+            made += [parent for parent in folder.absolute().parents if not parent.exists()]
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            restore(folder)
+            _sweep(folder)
+            fresh = partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+            # Locked before it takes the name under which another writer would sweep it away.
+            lock = _lock(fresh)
+            partial = fresh.rename(fresh.with_name(fresh.name.replace(".new-", ".partial-")))
+            yield partial
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)

@@ -35,6 +35,7 @@ from affect.data.manifest import (
 )
 from affect.data.staging import publish, restore, staged, sync, sync_folder
 from affect.errors import UserError
+from affect.files import writing
 
 CHUNK_BYTES = 64 << 20
 """Views in memory are written in pieces of about this size."""
@@ -160,11 +161,9 @@ def write_corpus(
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that exists (or did when its writer was killed), unless it is a corpus to be overwritten."""
-    try:
+    with writing(folder):  # It may have a name that no file system takes.
         restore(folder)
         exists, is_corpus = folder.exists(), (folder / MANIFEST).is_file()
-    except OSError as error:  # A name that no file system takes.
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from None
     if exists and not overwrite:
         raise UserError(f"{folder}: exists already; use --overwrite to replace it.")
     if exists and not is_corpus:

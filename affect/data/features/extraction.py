@@ -26,7 +26,7 @@ from affect.data.features.recordings import Stamp, stamp_of
 from affect.data.features.sources import Source, at_hand, padded
 from affect.data.formats.foreign import read_npz
 from affect.errors import UserError
-from affect.files import TEMPORARY, write_whole
+from affect.files import TEMPORARY, write_whole, writing
 
 FEATURES = "features.json"
 FORMAT = 1
@@ -134,10 +134,8 @@ def extract_folder(
     made_folder = FeatureFolder(
         folder, infos, True, dict(sorted(clips.items())), dict(sorted(skipped.items())), dict(sorted(sources.items()))
     )
-    try:
+    with writing(folder / FEATURES):
         _write(made_folder)
-    except OSError as error:
-        raise UserError(f"{folder / FEATURES}: cannot be written ({error.strerror or error}).") from None
     return made_folder
 
 
@@ -194,10 +192,8 @@ class _Extraction:
         content = io.BytesIO()
         np.savez(content, source=np.array(source or (), np.int64), **arrays, **counts)  # type: ignore[arg-type]
         file = _clip_file(self.folder, clip)
-        try:
+        with writing(file):
             write_whole(file, content.getvalue())
-        except OSError as error:
-            raise UserError(f"{file}: cannot be written ({error.strerror or error}).") from None
         return _Made(clip, steps, source)
 
 
@@ -208,7 +204,7 @@ def _begun(
 
     It knows nothing more of the recordings that are to be read, which come second: id and file.
     """
-    try:
+    with writing(folder):
         known = _known(folder, infos, overwrite)
         clips, skipped, sources = dict(known.clips), dict(known.skipped), dict(known.sources)
         todo = []
@@ -228,8 +224,6 @@ def _begun(
         folder.mkdir(parents=True, exist_ok=True)
         _write(known)
         (folder / "clips").mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from None
     return known, todo
 
 
