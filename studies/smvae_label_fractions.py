@@ -164,7 +164,8 @@ STUDY = Study(
         "have three candidates each, but for the settings that are listed as chosen.",
         "MAE, DCCA and DCCAE learn from all training inputs in the rows with SVM, which itself sees labelled rows alone, and "
         "in the rows with TSVM from the labelled training rows and the test inputs, as the TSVM does.",
-        "The paper's windows are z-scored here with the training part, and no autoencoder per view is trained beforehand.",
+        "The paper's windows are z-scored here with the training part; the preset author_code, whose source is the authors' "
+        "code, has an autoencoder per view trained beforehand.",
     ),
     tables=(
         Table(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from affect.errors import UserError
 from affect.study import Settings
-from affect.systems import missing
+from affect.systems import latents, missing
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.gaussians import entropy, expected_log_prior, sample, split
 from affect.systems.perceptrons import CLASS, Perceptron
@@ -131,18 +131,18 @@ _SDGM = {"hidden": "500-500", "latent": 100, "units": "relu"}
 _CODE = AUTHOR_CODE | {"c": 5.0, "alpha": "rows"}
 
 SYSTEMS = (
-    GenerativeSystem(
+    latents.EncodableSystem(
         "M2",
         "semi-supervised variational autoencoder on all views side by side",
-        m2_network,
-        SHARED | CLASSIFICATION,
+        latents.encodable(m2_network),
+        SHARED | CLASSIFICATION | latents.SETTINGS,
         {"paper": _M2, "author_code": _CODE},
     ),
-    GenerativeSystem(
+    latents.EncodableSystem(
         "SDGM",
         "skip deep generative model, with an auxiliary variable, on all views side by side",
-        partial(sdgm_network, plus=False),
-        SHARED | CLASSIFICATION | _AUXILIARY,
+        latents.encodable(partial(sdgm_network, plus=False)),
+        SHARED | CLASSIFICATION | latents.SETTINGS | _AUXILIARY,
         {"paper": _SDGM, "author_code": _CODE},
     ),
     GenerativeSystem(

@@ -15,7 +15,7 @@ import numpy as np
 from affect.data.task import FitData, Inputs
 from affect.streams import stream
 from affect.study import Settings
-from affect.systems import multiview, soft_impute, training
+from affect.systems import latents, multiview, soft_impute, training
 from affect.systems.base import Facts, Fit, Fitting, Hyperparameter, Replicate
 from affect.systems.fitting import StackedFitting, imputation
 from affect.systems.refusals import refuse_hidden
@@ -163,6 +163,7 @@ def side_by_side(data: Sequence[FitData], imputes: Sequence[Impute | None]) -> l
 
 
 _SMVAE = next(system for system in multiview.SYSTEMS if system.name == "SMVAE")
+_ON_FEATURES = {name: hp for name, hp in _SMVAE.hyperparameters.items() if name not in latents.SETTINGS}
 
 
 def _system(name: str, does: str, imputer: Imputer, stage: Stage | None = None) -> ImputedSystem:
@@ -171,7 +172,7 @@ def _system(name: str, does: str, imputer: Imputer, stage: Stage | None = None) 
         name,
         f"SMVAE on missing views filled in by {does}",
         _SMVAE.network,
-        {**_SMVAE.hyperparameters, **{PREFIX + setting: hp for setting, hp in own.items()}},
+        {**_ON_FEATURES, **{PREFIX + setting: hp for setting, hp in own.items()}},
         _SMVAE.presets,
         version=2 if stage else 1,
         imputer=imputer,

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from affect.study import Settings
+from affect.systems import latents
 from affect.systems.base import Facts
 from affect.systems.gaussians import entropy
 from affect.systems.multiview import semi_supervised_network
 from affect.systems.training import Network, Parameters
-from affect.systems.vae import AUTHOR_CODE, CLASSIFICATION, SHARED, GenerativeSystem
+from affect.systems.vae import AUTHOR_CODE, CLASSIFICATION, SHARED
 from affect.systems.views import Posterior, refuse_one
 
 
@@ -50,11 +51,11 @@ def mopoe_network(settings: Settings, facts: Facts) -> Network:
 
 
 SYSTEMS = (
-    GenerativeSystem(
+    latents.EncodableSystem(
         "MoPoE-VAE",
         "SMVAE with a mixture of products of experts as its posterior",
-        mopoe_network,
-        SHARED | CLASSIFICATION,
+        latents.encodable(mopoe_network),
+        SHARED | CLASSIFICATION | latents.SETTINGS,
         {"paper": {}, "author_code": AUTHOR_CODE | {"c": 5.0, "alpha": "rows"}},
     ),
 )

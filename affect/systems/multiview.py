@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from affect.study import Settings
-from affect.systems import missing
+from affect.systems import latents, missing
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.gaussians import entropy, sample
 from affect.systems.perceptrons import Perceptron, without_classes
@@ -167,18 +167,18 @@ _INCOMPLETE = {
 _CODE = AUTHOR_CODE | {"weighting": "squared", "entropy": "per_dimension", "alpha": "rows"}
 
 SYSTEMS = (
-    GenerativeSystem(
+    latents.EncodableSystem(
         "MVAE",
         "multi-view autoencoder with a mixture posterior, classifier on its latent mean",
-        mvae_network,
-        SHARED | CLASSIFICATION | _MIXTURE,
+        latents.encodable(mvae_network),
+        SHARED | CLASSIFICATION | latents.SETTINGS | _MIXTURE,
         {"paper": {}, "author_code": _CODE | {"c": 5.0}},
     ),
-    GenerativeSystem(
+    latents.EncodableSystem(
         "SMVAE",
         "semi-supervised multi-view autoencoder: mixture posterior with a learned weight per view",
-        smvae_network,
-        SHARED | CLASSIFICATION | _MIXTURE,
+        latents.encodable(smvae_network),
+        SHARED | CLASSIFICATION | latents.SETTINGS | _MIXTURE,
         {"paper": {}, "author_code": _CODE | {"c": 5.0}},
     ),
     GenerativeSystem(

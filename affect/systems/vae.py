@@ -9,8 +9,9 @@ where all y are gone through with the same noise, and α = c (N_l + N_u) / N_l. 
 What the paper leaves open and what we chose: softplus units, weights after Glorot, a classifier as wide as the encoders,
 bounded log-variances (`gaussians`), batches of 100 + 100, 100 epochs. The preset `author_code` has what the released
 SMVAE does instead: one hidden layer of 50, the entropy bound summed over dimensions, squared weights held to a sum of 1
-by a penalty of 1e8, α = 5 (N_l + N_u), a N(0, 1) prior on every parameter. It does not have that code's inputs
-(samples of pre-trained per-view autoencoders) nor its cut of the labelled rows into ten batches.
+by a penalty of 1e8, α = 5 (N_l + N_u), a N(0, 1) prior on every parameter, samples of pre-trained autoencoders of each
+view as inputs (`latents`; not where views are filled in). It does not have that code's cut of the labelled rows into ten
+batches.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ CLASSIFICATION = {
         "ratio", choices=("ratio", "rows"), structural=True, help="α = c (N_l + N_u) / N_l, or c (N_l + N_u)"
     ),
 }
-AUTHOR_CODE: dict[str, float | int | str] = {"hidden": "50", "batch_size": 1347, "epochs": 1000, "weight_prior": 1.0}
+AUTHOR_CODE: dict[str, float | int | str] = {
+    **{"hidden": "50", "batch_size": 1347, "epochs": 1000, "weight_prior": 1.0},
+    "inputs": "latents",
+}
 
 
 def layers(settings: Settings) -> tuple[int, ...]:
@@ -89,7 +93,8 @@ class GenerativeSystem:
                 f"{self.name}: latent={settings['latent']} is more dimensions than there are rows, {facts.n_pool}."
             )
         self.network(settings, facts)  # refuses settings that do not suit the views
-        return (self.name, facts, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
+        shapes = (settings.get(name, hp.default) for name, hp in self.hyperparameters.items() if hp.structural)
+        return (self.name, facts, *shapes)
 
     def steps(self, settings: Settings, facts: Facts) -> int:
         return int(settings["epochs"]) * training.batches_per_epoch(facts.n_epoch, int(settings["batch_size"]))

