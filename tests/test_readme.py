@@ -16,6 +16,7 @@ from scipy.io import savemat
 
 from tests.data import podcast_release, test_deap, test_iemocap, test_msp_improv, test_seed
 from tests.data.speech_trees import write_features, write_tree
+from tests.engine.helpers import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -40,7 +41,9 @@ def run(words: list[str], folder: Path) -> str:
     """The command's output; it must succeed."""
     bin_folder = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": bin_folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

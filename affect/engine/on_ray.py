@@ -33,8 +33,8 @@ from affect.errors import UserError
 
 LOCAL_STORE_BYTES = 512 * 1024**2
 """Object store of a local Ray: only results pass through it. (A quarter of the machine would be taken otherwise.)"""
-PATIENCE = 120.0
-"""Seconds to wait for the first worker of all before asking whether there will ever be one."""
+PATIENCE, LATECOMERS = 600.0, 120.0
+"""Seconds to wait for the first worker of all before asking whether there will ever be one, and for the others."""
 STILLBORN = 5
 """Workers in a row that end while starting before the run is given up."""
 
@@ -198,7 +198,7 @@ class OnRay:
 
     def _await_workers(self, all_of_them: bool) -> None:
         started = time.monotonic()
-        while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + PATIENCE):
+        while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + LATECOMERS):
             self._collect(1.0)
             if not self._idle and not self._running and time.monotonic() > started + PATIENCE:
                 kind = "GPU" if self.device == "cuda" else "CPU"

@@ -33,7 +33,7 @@ from affect.systems.shards import Shard
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints; as many times longer as writing one takes more than a second."""
 RESTARTS = 20
-"""Restarts of its workers after which a trainer is replaced by a new one."""
+"""Restarts of its workers, and vain attempts at one, after which a trainer is replaced by a new one."""
 LEAVE = 20.0
 """Seconds that idle trainers have to end by themselves."""
 PATIENCE = 300
@@ -216,7 +216,7 @@ def _fit(config: dict[str, Any], folder: str) -> None:
                 name=uuid.uuid4().hex,
                 storage_path=folder,
                 checkpoint_config=train.CheckpointConfig(num_to_keep=1),
-                failure_config=train.FailureConfig(max_failures=RESTARTS),
+                failure_config=train.FailureConfig(max_failures=RESTARTS, controller_failure_limit=RESTARTS),
             ),
         ).fit()
     except Exception:

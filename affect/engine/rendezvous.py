@@ -11,6 +11,7 @@ import sys
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,21 @@ def _node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
+def interface(address: str) -> str | None:
+    """The network interface that has the IP `address`."""
+    import psutil
+
+    if ip_address(address).is_loopback:  # All of 127.0.0.0/8 is, of which the interface has one.
+        return LOOPBACK
+    found = [name for name, own in psutil.net_if_addrs().items() if address in (entry.address for entry in own)]
+    return found[0] if found else None
+
+
 def _join(rank: int, size: int, file: Path, config: FileConfig, one_node: bool) -> None:
-    """Join the group of all workers; those of one node need no other interface than loopback."""
-    if one_node:
-        for name in INTERFACES:
-            os.environ.setdefault(name, LOOPBACK)
+    """Join the group of all workers. Those of one node need no other interface than loopback, the others that by which
+    Ray reaches them: left to themselves they take whatever the host's name stands for, which may be loopback."""
+    used = LOOPBACK if one_node else interface(ray.util.get_node_ip_address())
+    for name in INTERFACES if used else ():
+        os.environ.setdefault(name, str(used))
     patience = timedelta(seconds=config.timeout_s)
     dist.init_process_group(config.backend, f"file://{file}", patience, size, rank)

@@ -12,11 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.helpers import ROOT, living
+from tests.engine.helpers import PATIENCE, ROOT, living, output_of, process
 
 BIN = Path(sys.executable).parent
 SMALL = (
@@ -39,23 +39,22 @@ class Cluster:
 
     def run(self, command: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command of this installation to its end; stderr goes where stdout goes."""
-        with self.start(command, folder, **more) as process:
-            output, _ = process.communicate(timeout=400)
-        return subprocess.CompletedProcess(command, process.returncode, output)
+        with self.start(command, folder, **more) as started:
+            output, _ = output_of(started)
+        return subprocess.CompletedProcess(command, started.returncode, output or "")
 
     def names_on_second(self) -> list[str]:
         """What the second node's processes call themselves."""
-        files = [Path(f"/proc/{process}/cmdline") for process in living(self.second)]
+        files = [Path(f"/proc/{number}/cmdline") for number in living(self.second)]
         return [file.read_text().rstrip("\0") for file in files if file.exists()]
 
-    def start(self, command: Sequence[str], folder: Path, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    def start(self, command: Sequence[str], folder: Path, **more: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        return process(
             [str(BIN / command[0]), *command[1:]],
             cwd=folder,
             env={**self.environment, "PYTHONPATH": str(ROOT), **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
 
 
@@ -77,8 +76,8 @@ def cluster() -> Iterator[Cluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
         # Ray gives up on its own processes sooner than a busy machine starts them.
-        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "200",
-        "RAY_raylet_start_wait_time_s": "200",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(PATIENCE),
+        "RAY_raylet_start_wait_time_s": str(PATIENCE),
     }
     gcs, dashboard, client = _free_ports(3)
     sessions: list[int] = []
@@ -93,7 +92,7 @@ def cluster() -> Iterator[Cluster]:
                     command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
             sessions.append(starter.pid)
-            assert starter.wait(300) == 0, (folder / node).read_text()
+            assert starter.wait(PATIENCE) == 0, (folder / node).read_text()
         yield Cluster(f"http://127.0.0.1:{dashboard}", f"{HEAD}:{gcs}", environment, token, sessions[1])
     finally:
         for session in sessions:
@@ -104,7 +103,7 @@ def cluster() -> Iterator[Cluster]:
 
 def kill(session: int) -> None:
     """Kill all processes of a session, as losing its machine would, and wait until they are gone."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while processes := living(session):
         assert time.monotonic() < deadline
         _kill(processes)
@@ -123,9 +122,9 @@ def _kill_those_in(folder: Path) -> None:
 
 
 def _kill(processes: set[int]) -> None:
-    for process in processes:
+    for number in processes:
         with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+            os.kill(number, signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -18,7 +18,7 @@ from affect.engine.provenance import Provenance
 from affect.engine.work import Workplace
 from affect.study import Resolved, Row
 from tests.engine import engine_fakes
-from tests.engine.helpers import Results, make_corpus, make_study
+from tests.engine.helpers import PATIENCE, Results, make_corpus, make_study, process
 
 
 @pytest.fixture(scope="session")
@@ -72,13 +72,10 @@ def s3_server() -> Iterator[None]:
     """A server of S3 on this machine, as `AWS_ENDPOINT_URL` in the environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with server, pytest.MonkeyPatch.context() as patch:
-        deadline = time.monotonic() + 60
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    silent = subprocess.DEVNULL
+    with process(command, stdout=silent, stderr=silent) as server, pytest.MonkeyPatch.context() as patch:
+        deadline = time.monotonic() + PATIENCE
         while not _answers(port):
             assert server.poll() is None
             assert time.monotonic() < deadline
@@ -88,7 +85,6 @@ def s3_server() -> Iterator[None]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield
-        server.kill()
 
 
 def _answers(port: int) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,6 +121,41 @@ class Silent:
 def environment() -> dict[str, str]:
     """For processes of our own: they import the tests' modules as this one does, and keep to one core."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+PATIENCE = 900
+"""Seconds that a test waits for another process: many times what it takes, for machines differ."""
+
+
+@contextmanager
+def process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process in a session of its own, all of which ends with the block."""
+    with subprocess.Popen(command, text=True, start_new_session=True, **options) as started:
+        try:
+            yield started
+        finally:
+            end(started)
+
+
+def output_of(started: subprocess.Popen[str]) -> tuple[str | None, str | None]:
+    """What a process says until it ends, on stdout and on stderr."""
+    try:
+        return started.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"{late}; it said: {late.output!r} {late.stderr!r}") from None
+
+
+def end(driver: subprocess.Popen[str]) -> None:
+    """End what a driver has left, which is the Ray that it started: its session outlives it."""
+    driver.kill()
+    driver.wait()
+    for left in living(driver.pid):
+        with suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while living(driver.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def living(session: int) -> set[int]:

@@ -16,7 +16,7 @@ from affect.data.corpus import Corpus
 from affect.engine.loopback import is_open
 from affect.engine.provenance import source_hash
 from tests.engine.cluster import Cluster, cluster, kill
-from tests.engine.helpers import ROOT
+from tests.engine.helpers import PATIENCE, ROOT, output_of
 
 pytestmark = [
     pytest.mark.ray,
@@ -110,7 +110,7 @@ def test_a_node_lost_midway_costs_only_its_packs(ray_cluster: Cluster, clone: Pa
     command = ["ray", "job", "submit", "--address", ray_cluster.dashboard, "--working-dir", ".", "--", *study, *places]
     trials = results / "toys" / "trials"
     with ray_cluster.start(command, clone) as job:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE
         while not (trials.exists() and list(trials.glob("[!.]*"))):
             assert time.monotonic() < deadline
             assert job.poll() is None, job.communicate()
@@ -118,7 +118,7 @@ def test_a_node_lost_midway_costs_only_its_packs(ray_cluster: Cluster, clone: Pa
         before = {path.name: path.stat().st_mtime_ns for path in trials.glob("[!.]*")}
         assert any(name.startswith("ray::_Worker") for name in ray_cluster.names_on_second()), "it has a pack"
         kill(ray_cluster.second)
-        output, _ = job.communicate(timeout=240)
+        output, _ = output_of(job)
     assert job.returncode == 0, output
     rows = pd.read_parquet(trials)
     assert set(rows["status"]) == {"complete"}

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import Results, environment, living
+from tests.engine.helpers import PATIENCE, Results, environment, process
 
 HERE = Path(__file__).parent
 
@@ -27,48 +25,31 @@ def command(corpus: Corpus, results: str, work: Path, executor: str, *more: str)
 
 def finish(corpus: Corpus, results: str, work: Path, executor: str, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(corpus, results, work, executor, *more), env=environment(), capture_output=True, text=True, timeout=240
+        command(corpus, results, work, executor, *more),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 
 @contextmanager
 def started(
     corpus: Corpus, results: Results, work: Path, executor: str, *more: str, packs: int
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[subprocess.Popen[str]]:
     """The command in a process that holds the results and has stored so many packs; ended afterwards."""
-    process = subprocess.Popen(
-        command(corpus, results.uri, work, executor, *more),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 120
+    words, silent = command(corpus, results.uri, work, executor, *more), subprocess.DEVNULL
+    with process(words, env=environment(), stdout=silent, stderr=silent) as driver:
+        deadline = time.monotonic() + PATIENCE
         while not results.has("toys/requests/tiny.json") or len(results.names("toys/trials")) < packs:
             assert time.monotonic() < deadline
-            assert process.poll() is None
+            assert driver.poll() is None
             time.sleep(0.02)
-        yield process
-    finally:
-        end(process)
+        yield driver
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def end(driver: subprocess.Popen[bytes]) -> None:
-    """End what a driver has left, which is the Ray that it started: its session outlives it."""
-    driver.kill()
-    driver.wait()
-    for process in living(driver.pid):
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while living(driver.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 SLOWLY = ("--set", "seconds=0.3")
@@ -89,9 +70,9 @@ def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
     indirect=["results"],
 )
 def test_a_killed_driver(corpus: Corpus, results: Results, undisturbed: Path, tmp_path: Path, executor: str) -> None:
-    with started(corpus, results, tmp_path, executor, *SLOWLY, packs=2) as process:
-        process.kill()
-        process.wait()
+    with started(corpus, results, tmp_path, executor, *SLOWLY, packs=2) as driver:
+        driver.kill()
+        driver.wait()
         before = results.contents("toys/trials")
         again = finish(corpus, results.uri, tmp_path, executor, *SLOWLY)
     assert again.returncode == 0, again.stderr

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.engine.helpers import ROOT, environment, listening, living
+from tests.engine.helpers import PATIENCE, ROOT, environment, listening, living, process
 
 OPTIONS = (
     *("--systems", "MTL", "Lad+UL+STL", "ridge", "--seeds", "1"),
@@ -19,17 +21,18 @@ LOOPBACK = ("0100007F", "0" * 24 + "01000000", "0" * 16 + "FFFF0000" + "0100007F
 """127.0.0.1, ::1 and ::ffff:127.0.0.1 as /proc/net spells them."""
 
 
-def start(folder: Path, executor: str, *more: str) -> subprocess.Popen[str]:
+@contextmanager
+def start(folder: Path, executor: str, *more: str) -> Iterator[subprocess.Popen[str]]:
     script = [sys.executable, str(ROOT / "studies" / "ladder_ablation.py"), *OPTIONS, "--executor", executor, *more]
-    return subprocess.Popen(
-        script,
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    with (
+        (folder / "errors").open("w") as said,  # not a pipe, which fills up where nobody reads it
+        process(script, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=said) as driver,
+    ):
+        yield driver
+
+
+def errors(folder: Path) -> str:
+    return (folder / "errors").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reports of the study in one process."""
     folder = tmp_path_factory.mktemp("alone")
     with start(folder, "inline") as driver:
-        _, errors = driver.communicate(timeout=240)
-    assert driver.returncode == 0, errors
+        assert driver.wait(PATIENCE) == 0, errors(folder)
     return folder / "reports" / "ladder_ablation"
 
 
@@ -52,19 +54,20 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_real_study_on_a_local_ray(executor: tuple[str, ...], alone: Path, tmp_path: Path) -> None:
     seen: set[str] = set()
     with start(tmp_path, *executor) as driver:
+        deadline = time.monotonic() + PATIENCE
         while driver.poll() is None:
+            assert time.monotonic() < deadline, errors(tmp_path)
             if sys.platform == "linux":
                 seen |= listening(living(driver.pid))
             time.sleep(0.5)
-        assert driver.stderr is not None
-        assert driver.returncode == 0, driver.stderr.read()
+        assert driver.returncode == 0, errors(tmp_path)
+        # A process takes its time to end where others keep the cores busy.
+        while sys.platform == "linux" and living(driver.pid):
+            assert time.monotonic() < deadline, "something of Ray is left"
+            time.sleep(0.1)
     if sys.platform == "linux":
         assert seen, "Ray was seen while it ran"
         assert {address for address in seen if not address.startswith(LOOPBACK)} == set()
-        patience = time.monotonic() + 10  # A process takes its time to end where others keep the cores busy.
-        while living(driver.pid) and time.monotonic() < patience:
-            time.sleep(0.1)
-        assert living(driver.pid) == set(), "nothing of Ray is left"
     if "2" in executor:  # Workers that share batches sum in another order.
         return
     for name in ("table1.md", "values.csv"):

@@ -159,7 +159,7 @@ def test_a_worker_killed_from_outside(resolve: Resolve, executor: Executor, plac
             time.sleep(0.05)
         os.kill(int(marker.read_text()), signal.SIGKILL)
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     summary, rows = go(resolved, executor, tmp_path / "results", place)
     thread.join()

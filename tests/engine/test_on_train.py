@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from affect.engine.executors import Executor, Inline
@@ -76,7 +78,7 @@ def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
             killed.extend([note["pid"] for note in notes(tmp_path, 1) if note["epoch"] == 3][:1])
         os.kill(killed[0], signal.SIGKILL)
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     summary, rows = go(resolved, OnTrain("cpu", workers=2, seconds=0.0), tmp_path / "results", place)
     thread.join()
@@ -122,6 +124,17 @@ def test_a_killed_run_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
     mine.close()
     other.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_interface_that_other_nodes_reach() -> None:
+    from affect.engine.rendezvous import LOOPBACK, interface
+
+    assert interface("127.0.0.1") == interface("127.0.0.3") == interface("::1") == LOOPBACK
+    assert interface("203.0.113.77") is None, "nobody has an address of documentation"
+    for name, entries in psutil.net_if_addrs().items():
+        for entry in entries:
+            if entry.family == socket.AF_INET and not entry.address.startswith("127."):
+                assert interface(entry.address) == name
 
 
 def test_trainers_that_the_cluster_has_no_room_for(ray_with_toys: None) -> None:

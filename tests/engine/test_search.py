@@ -23,8 +23,8 @@ from affect.engine.journal import open_journal
 from affect.engine.store import Store
 from tests.bench import searching
 from tests.engine import toy_study
-from tests.engine.helpers import environment
-from tests.engine.test_crash import HERE, contents, end
+from tests.engine.helpers import PATIENCE, environment, output_of, process
+from tests.engine.test_crash import HERE, contents
 
 pytestmark = pytest.mark.ray
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -38,7 +38,7 @@ def command(corpus: Corpus, work: Path, total: int, *more: str) -> list[str]:
 
 def launch(corpus: Corpus, work: Path, total: int, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(corpus, work, total, *more), env=environment(), capture_output=True, text=True, timeout=300
+        command(corpus, work, total, *more), env=environment(), capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -147,31 +147,17 @@ def test_a_search_from_first_suggestion_to_report(corpus: Corpus, tmp_path: Path
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert contents(tmp_path / "again") == before
 
 
-def test_a_search_that_is_killed_comes_to_the_same_number(
-    corpus: Corpus, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_search_that_is_killed_comes_to_the_same_number(corpus: Corpus, tmp_path: Path) -> None:
     slowly = ("--set", "seconds=0.2")
-    process = subprocess.Popen(
-        command(corpus, tmp_path, 16, *slowly),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    request.addfinalizer(partial(end, process))
-    trials = tmp_path / "results" / "toys" / "trials"
-    deadline = time.monotonic() + 180
-    while not (trials.exists() and len(list(trials.glob("[!.]*"))) >= 2):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    end(process)
+    trials, silent = tmp_path / "results" / "toys" / "trials", subprocess.DEVNULL
+    with process(command(corpus, tmp_path, 16, *slowly), env=environment(), stdout=silent, stderr=silent) as driver:
+        wait_for_packs(driver, trials, 2)
     kept = {path.name: path.read_bytes() for path in trials.glob("[!.]*")}
     stale = suggestions.running(books(tmp_path))
     done = launch(corpus, tmp_path, 16, *slowly)
@@ -192,27 +178,29 @@ def test_a_search_that_is_killed_comes_to_the_same_number(
     assert mine["suggestion"].nunique() == 16
 
 
-def test_interrupting_a_search_ends_it(corpus: Corpus, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    process = subprocess.Popen(
+def wait_for_packs(driver: subprocess.Popen[str], trials: Path, packs: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not (trials.exists() and len(list(trials.glob("[!.]*"))) >= packs):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.05)
+
+
+def test_interrupting_a_search_ends_it(corpus: Corpus, tmp_path: Path) -> None:
+    trials = tmp_path / "results" / "toys" / "trials"
+    with process(
         command(corpus, tmp_path, 60, "--set", "seconds=1"),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
         # What is started in the background of a shell ignores it, and so does all that it starts.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    request.addfinalizer(partial(end, process))
-    trials = tmp_path / "results" / "toys" / "trials"
-    deadline = time.monotonic() + 180
-    while not (trials.exists() and list(trials.glob("[!.]*"))):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    ) as driver:
+        wait_for_packs(driver, trials, 1)
+        driver.send_signal(signal.SIGINT)
+        _, said = output_of(driver)
+    assert said is not None
+    assert driver.returncode == 130, said
     assert "interrupted; what was finished is kept" in said
     # A worker leaves its rows before the search hears of them, so it may have heard of none.
     assert suggestions.finished(books(tmp_path)) < 60
