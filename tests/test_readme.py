@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from scipy.io import savemat
 
 from tests.data import podcast_release, test_deap, test_iemocap, test_msp_improv, test_seed
 from tests.data.speech_trees import write_features, write_tree
-from tests.engine.helpers import PATIENCE
+from tests.engine.helpers import completed
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -37,13 +36,11 @@ def commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def run(words: list[str], folder: Path) -> str:
-    """The command's output; it must succeed."""
+def output(words: list[str], folder: Path) -> str:
+    """What the command says; it must succeed."""
     bin_folder = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": bin_folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    done = completed(words, cwd=folder, env=environment)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -89,19 +86,19 @@ def test_the_commands_run_in_their_order(workplace):
     for words in commands():
         seen.append(" ".join(words[:2]))
         if words[0] == "make":
-            run(["make", "--dry-run", *words[1:]], ROOT)
+            output(["make", "--dry-run", *words[1:]], ROOT)
         elif any(word.startswith(("/shared/", "s3://")) for word in words):
             continue  # needs a cluster or a bucket: tests/engine has them
         elif "train" in words:
             continue  # the same in tests/engine/test_default_executor.py
         elif "--search" in words:
-            run([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
+            output([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
         elif words[0] == "python":
             executor = [] if {"--plan", "--executor"} & set(words) else ["--executor", "inline"]
-            run([sys.executable, *words[1:], *SMALL_OF.get(words[1], SMALL), *executor], workplace)
+            output([sys.executable, *words[1:], *SMALL_OF.get(words[1], SMALL), *executor], workplace)
         else:
             few = ["--subjects", "1", "2"] if words[2:3] in (["seed"], ["deap"]) else []
-            run([*(word.replace("../shared/data", str(DATA)) for word in words), *few], workplace)
+            output([*(word.replace("../shared/data", str(DATA)) for word in words), *few], workplace)
     for command in (
         "affect prepare",
         "affect report",
@@ -114,7 +111,7 @@ def test_the_commands_run_in_their_order(workplace):
     assert len(list(workplace.glob("reports/ladder_hyperparameters/search-qcc-MTL-0.1-*/report.html"))) == 1
     assert (workplace / "reports/again/ladder_ablation/qcc/table1.md").exists()
     for code in blocks("python"):
-        out = run([sys.executable, "-c", code], workplace)
+        out = output([sys.executable, "-c", code], workplace)
         assert "arousal" in out
 
 

@@ -36,7 +36,7 @@ LOCAL_STORE_BYTES = 512 * 1024**2
 PATIENCE, LATECOMERS = 600.0, 120.0
 """Seconds to wait for the first worker of all before asking whether there will ever be one, and for the others."""
 STILLBORN = 5
-"""Workers in a row that end while starting before the run is given up."""
+"""Workers in a row that end while starting before a run is given up that has no others."""
 
 
 class _Gone(Failure):
@@ -264,8 +264,8 @@ class OnRay:
             self._stillborn = 0
             return
         self._stillborn += 1
-        if self._stillborn >= STILLBORN:
-            raise UserError(f"Ray's workers end as soon as they start ({answer.message}).")
+        if self._stillborn >= STILLBORN and not (self._idle or self._running):
+            raise UserError(f"Ray's workers end while they start ({answer.message}).")
         self._hire()
 
     @staticmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -20,7 +21,8 @@ import torch.distributed as dist
 from ray.train.torch import TorchConfig
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+GLOO = "GLOO_SOCKET_IFNAME"
+INTERFACES = (GLOO, "NCCL_SOCKET_IFNAME")
 """Variables that say which interface workers use among themselves."""
 
 
@@ -57,20 +59,23 @@ def _node() -> str:
 
 
 def interface(address: str) -> str | None:
-    """The network interface that has the IP `address`."""
+    """The network interface that has the IP `address`; None where that is the name of a host, or nobody's."""
     import psutil
 
-    if ip_address(address).is_loopback:  # All of 127.0.0.0/8 is, of which the interface has one.
-        return LOOPBACK
+    with suppress(ValueError):
+        if ip_address(address).is_loopback:  # All of 127.0.0.0/8 is, of which the interface has one.
+            return LOOPBACK
     found = [name for name, own in psutil.net_if_addrs().items() if address in (entry.address for entry in own)]
     return found[0] if found else None
 
 
 def _join(rank: int, size: int, file: Path, config: FileConfig, one_node: bool) -> None:
-    """Join the group of all workers. Those of one node need no other interface than loopback, the others that by which
-    Ray reaches them: left to themselves they take whatever the host's name stands for, which may be loopback."""
-    used = LOOPBACK if one_node else interface(ray.util.get_node_ip_address())
-    for name in INTERFACES if used else ():
-        os.environ.setdefault(name, str(used))
+    """Join the group of all workers. Those of one node need no other interface than loopback. Between nodes gloo is told
+    that by which Ray reaches them: left to itself it takes whatever the host's name stands for, which may be loopback."""
+    if one_node:
+        for name in INTERFACES:
+            os.environ.setdefault(name, LOOPBACK)
+    elif used := interface(ray.util.get_node_ip_address()):
+        os.environ.setdefault(GLOO, used)
     patience = timedelta(seconds=config.timeout_s)
     dist.init_process_group(config.backend, f"file://{file}", patience, size, rank)

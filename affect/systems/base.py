@@ -32,6 +32,8 @@ class Hyperparameter:
     """Changes tensor shapes or the number of steps, so it partitions packs."""
     late: bool = False
     """Settings do not hold it while it has its default: there are results from before it existed."""
+    part_of: str = ""
+    """Settings hold it only where this other setting does not have its default."""
     help: str = ""
 
     def parse(self, name: str, value: Any, system: str) -> float | int | str:
@@ -262,6 +264,8 @@ def resolve_settings(system: System, preset: str, *overrides: Settings) -> dict[
         merged.update({name: value for name, value in layer.items() if name in merged})
     known = system.hyperparameters
     settings = {name: hp.parse(name, merged[name], system.name) for name, hp in known.items()}
-    settings = {name: value for name, value in settings.items() if not known[name].late or value != known[name].default}
+    usual = {name for name, value in settings.items() if value == known[name].default}
+    unheld = {name for name, hp in known.items() if (hp.late and name in usual) or hp.part_of in usual}
+    settings = {name: value for name, value in settings.items() if name not in unheld}
     system.check(settings)
     return settings

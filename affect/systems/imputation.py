@@ -122,9 +122,7 @@ class ImputedSystem(GenerativeSystem):
         """The generative system's, to which the stage's time is added."""
         size, seconds = super().probe(settings, facts, device, largest)
         if self.stage:
-            own = _own(settings)
-            _, each = self.stage.probe(own, facts, device, 1)
-            seconds += each * self.stage.steps(own, facts) / self.steps(settings, facts)
+            seconds += self.stage.seconds(_own(settings), facts, device) / self.steps(settings, facts)
         return size, seconds
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:

@@ -1,7 +1,7 @@
 """Inputs of the authors' SMVAE code: what an autoencoder of each view, trained beforehand without labels, makes of it.
 
 An autoencoder of view v (M1 of Kingma et al. 2014) has q(h_v | x_v) and p(x_v | h_v), both Gaussian, with a N(0, I) prior,
-and is trained on all training rows that have every view. Then it is frozen, and wherever a generative system sees x_v it
+and is trained on those rows of the pool that have every view. Then it is frozen, and wherever a generative system sees x_v it
 is given h_v instead: a fresh draw at each step, the mean in predictions (the released code draws there, too). That code
 comes without its autoencoders; their sizes here are ours.
 
@@ -23,10 +23,11 @@ from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.fitting import StackedFitting
 from affect.systems.gaussians import entropy, expected_log_prior, sample, split
 from affect.systems.perceptrons import Perceptron, without_classes
+from affect.systems.refusals import refuse_hidden
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Adam, Layout
 from affect.systems.stages import Stage
-from affect.systems.training import Batch, Network, Parameters, Update
+from affect.systems.training import Batch, Network, Parameters, Update, epoch_size, pool_of, pool_rows, pool_size
 from affect.systems.vae import SHARED, GenerativeSystem, layers
 
 PREFIX = "inputs_"
@@ -34,7 +35,8 @@ PREFIX = "inputs_"
 LATENTS = "latents"
 
 _OWN = {
-    **{name: SHARED[name] for name in ("learning_rate", "epochs", "batch_size", "units")},
+    **{name: SHARED[name] for name in ("learning_rate", "epochs", "units")},
+    "batch_size": replace(SHARED["batch_size"], help="rows of a batch"),
     "latent": Hyperparameter(100, low=1, structural=True, help="dimensions of h_v"),
     "hidden": Hyperparameter("200", structural=True, help="widths of the encoders' hidden layers"),
 }
@@ -47,13 +49,17 @@ SETTINGS = {
         help="views, or what autoencoders trained beforehand make of them",
     ),
     # All structural: packs share the autoencoders of a seed.
-    **{PREFIX + name: replace(hp, structural=True, late=True) for name, hp in _OWN.items()},
+    **{PREFIX + name: replace(hp, structural=True, part_of="inputs") for name, hp in _OWN.items()},
 }
 
 
 def own_settings(settings: Settings) -> dict[str, Any]:
     """The autoencoders' settings by their own names."""
-    return {name: settings.get(PREFIX + name, hp.default) for name, hp in _OWN.items()}
+    return {name: settings[PREFIX + name] for name in _OWN}
+
+
+def on_latents(settings: Settings) -> bool:
+    return settings.get("inputs", "features") == LATENTS
 
 
 def _encoders(settings: Settings, facts: Facts) -> list[Perceptron]:
@@ -68,6 +74,12 @@ def _moments(p: Parameters, encoders: Sequence[Perceptron], facts: Facts, x: Ten
     """Mean and log-variance of h_v [K, B, latent] of every view of x [K, B, D]."""
     views = x.split(list(facts.widths), -1)
     return [split(net.output(p, net.enter(p, {"x": view}))) for net, view in zip(encoders, views, strict=True)]
+
+
+def _means(p: Parameters, encoders: Sequence[Perceptron], facts: Facts, x: Tensor) -> Tensor:
+    """E[h] of all views side by side [K, n, V · latent] of x [n, D]."""
+    x = x.expand(len(p["inputs1.b1"]), -1, -1)
+    return torch.cat([mean for mean, _ in _moments(p, encoders, facts, x)], -1)
 
 
 def autoencoders(settings: Settings, facts: Facts) -> Network:
@@ -89,13 +101,14 @@ def autoencoders(settings: Settings, facts: Facts) -> Network:
             value = value + expected_log_prior(mean, log_variance) + entropy(log_variance)
         return -value.mean(1)
 
+    def freeze(p: Parameters, calibration: Tensor) -> Parameters:
+        return {name: p[name] for net in encoders for name in net.shapes}
+
     def predict(p: Parameters, x: Tensor) -> Tensor:
-        """The means, side by side."""
-        x = x.expand(len(p["inputs1.b1"]), -1, -1)
-        return torch.cat([mean for mean, _ in _moments(p, encoders, facts, x)], -1)
+        return _means(p, encoders, facts, x)
 
     update = Update("inputs", ("unlabelled",), loss, (latent,) * len(encoders), ())
-    return Network(_layout(nets), lambda seed: _initial(nets, seed), (update,), lambda p, _: p, predict, Adam)
+    return Network(_layout(nets), lambda seed: _initial(nets, seed), (update,), freeze, predict, Adam)
 
 
 def _layout(nets: Sequence[Perceptron]) -> Layout:
@@ -115,7 +128,7 @@ def encodable(build: Build) -> Build:
     """`build`, whose network is one of h instead of x where `inputs` says so. Its encoders are untrained."""
 
     def network(settings: Settings, facts: Facts) -> Network:
-        if settings.get("inputs", "features") != LATENTS:
+        if not on_latents(settings):
             return build(settings, facts)
         own, views = own_settings(settings), len(facts.widths)
         latent, encoders = int(own["latent"]), _encoders(own, facts)
@@ -140,8 +153,7 @@ def encodable(build: Build) -> Build:
 
         def predict(p: Parameters, x: Tensor) -> Tensor:
             ours, theirs = parted(p)
-            x = x.expand(len(theirs["inputs1.b1"]), -1, -1)
-            return inner.predict(ours, torch.cat([mean for mean, _ in _moments(theirs, encoders, facts, x)], -1))
+            return inner.predict(ours, _means(theirs, encoders, facts, x))
 
         return replace(
             inner,
@@ -159,22 +171,33 @@ def encodable(build: Build) -> Build:
 class EncodableSystem(GenerativeSystem):
     """A generative system whose views may be encoded beforehand; follows `affect.systems.base.System`."""
 
+    def check(self, settings: Settings) -> None:
+        super().check(settings)
+        if on_latents(settings):
+            refuse_hidden(self.name, settings, PREFIX + "hidden")
+
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
         """The system's, to which the autoencoders' time is added."""
         size, seconds = super().probe(settings, facts, device, largest)
-        if settings.get("inputs") == LATENTS:
-            own = own_settings(settings)
-            _, each = AUTOENCODERS.probe(own, facts, device, 1)
-            seconds += each * AUTOENCODERS.steps(own, facts) / self.steps(settings, facts)
+        if on_latents(settings):
+            seconds += AUTOENCODERS.seconds(own_settings(settings), facts, device) / self.steps(settings, facts)
         return size, seconds
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
         fitting = super().begin(replicates, device=device, shard=shard)
-        if replicates[0].settings.get("inputs") == LATENTS:
+        if on_latents(replicates[0].settings):
             assert isinstance(fitting, StackedFitting)
-            own = [replace(replicate, settings=own_settings(replicate.settings)) for replicate in replicates]
-            for k, found in enumerate(AUTOENCODERS.learn(self.name, own, device)):
+            learned = AUTOENCODERS.learn(self.name, [_beforehand(replicate) for replicate in replicates], device)
+            for k, found in enumerate(learned):
                 for name, value in fitting.trainer.parameters.items():
                     if name.startswith("inputs"):  # without a finite encoder the fit diverges, as it should
                         value.data[k] = torch.nan if found is None else found[name][0].to(device)
         return fitting
+
+
+def _beforehand(replicate: Replicate) -> Replicate:
+    """What the autoencoders see of a replicate: the same unlabelled rows, in as many steps."""
+    data = replicate.data
+    pool = pool_of(data, pool_rows(pool_size(data), replicate.settings), replicate.seed)
+    data = replace(data, pool=pool, epoch_rows=epoch_size(data))
+    return replace(replicate, data=data, settings=own_settings(replicate.settings))

@@ -77,6 +77,11 @@ class Stage:
         network, size = self.network(settings, facts), int(settings["batch_size"])
         return probe(network, self._scalars(settings), facts, size, device, largest)
 
+    def seconds(self, settings: Settings, facts: Facts, device: str) -> float:
+        """What learning takes, as measured."""
+        _, each = self.probe(settings, facts, device, 1)
+        return each * self.steps(settings, facts)
+
     def learn(self, system: str, replicates: Sequence[Replicate], device: str) -> list[Parameters | None]:
         """Frozen parameters of each replicate, on the CPU; None where they diverged. Replicates share their structure;
         their settings are this stage's."""

@@ -156,7 +156,7 @@ class _Source:
         self.widths = torch.tensor(self.inputs[0].widths, device=device)
         self.present = [None if d.train.present is None else torch.from_numpy(d.train.present).float() for d in data]
         self.positions = [
-            torch.from_numpy(d.labelled if labelled else _pool(d, pool, seed))
+            torch.from_numpy(d.labelled if labelled else pool_of(d, pool, seed))
             for d, seed in zip(data, seeds, strict=True)
         ]
         rows = len(self.positions[0])
@@ -239,7 +239,7 @@ def epoch_size(data: FitData) -> int:
     return data.epoch_rows or pool_size(data)
 
 
-def _pool(data: FitData, used: int, seed: int) -> np.ndarray:
+def pool_of(data: FitData, used: int, seed: int) -> np.ndarray:
     """Positions of the unlabelled rows that are used: the head of one permutation per seed, so that less is part of more."""
     rows = np.arange(len(data.train)) if data.pool is None else data.pool
     return rows if used == len(rows) else rows[stream(seed, "pool_subset").permutation(len(rows))[:used]]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from affect.data.task import FitData, Inputs
 from affect.engine.work import Probe
@@ -18,13 +20,15 @@ from affect.systems.training import Trainer, facts_of
 from affect.systems.vae import GenerativeSystem
 from tests.bench.arrangements import Subject
 from tests.bench.plain import batches
-from tests.bench.plain_vae import PlainM2, PlainSMVAE, vae_step
+from tests.bench.plain_vae import PlainM2, PlainSMVAE, vae_loss
 
 WIDTHS, HIDDEN, LATENT, CLASSES = (310, 33), (100, 50), 30, 3
 """SEED's two views, P2's networks."""
 BATCH = 100
 """Labelled rows of a batch, and as many unlabelled."""
 ROWS = 16 * BATCH
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def settings_of(name: str) -> Settings:
@@ -63,21 +67,38 @@ def pack_of(name: str, size: int) -> Trainer:
     return Trainer(network, [data] * size, range(size), [scalars] * size, BATCH, "cpu")
 
 
-def plain_steps(name: str) -> Callable[[], None]:
-    """One plain model on the same data: a function that makes one step."""
+def plain_m2_steps() -> Callable[[], None]:
+    return steps_of(lambda: PlainM2(sum(WIDTHS), HIDDEN, LATENT, CLASSES), vae_loss)
+
+
+def plain_smvae_steps() -> Callable[[], None]:
+    return steps_of(lambda: PlainSMVAE(WIDTHS, HIDDEN, LATENT, CLASSES), vae_loss)
+
+
+def pyro_m2_steps() -> Callable[[], None]:
+    from tests.bench.pyro_m2 import PyroM2, pyro_loss
+
+    return steps_of(lambda: PyroM2(sum(WIDTHS), HIDDEN, LATENT, CLASSES), pyro_loss)
+
+
+def steps_of(
+    make: Callable[[], Model], loss_of: Callable[[Model, Tensor, Tensor, Tensor, float], Tensor]
+) -> Callable[[], None]:
+    """One model of somebody's own on the same data: a function that makes one step."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    model = make()
     data = random_data()
     x, y = data.train.take(slice(None)), torch.from_numpy(data.y_labelled[:, 0]).long()
-    model = (
-        PlainM2(sum(WIDTHS), HIDDEN, LATENT, CLASSES) if name == "M2" else PlainSMVAE(WIDTHS, HIDDEN, LATENT, CLASSES)
-    )
     optimiser = torch.optim.Adam(model.parameters(), 3e-4)
     order = batches(len(x), BATCH)
 
     def step() -> None:
         labelled, pool = next(order), next(order)
-        vae_step(model, optimiser, x[labelled], y[labelled], x[pool])
+        loss = loss_of(model, x[labelled], y[labelled], x[pool], 0.5)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
 
     return step
 
@@ -90,7 +111,7 @@ def subject() -> Subject:
         f"SMVAE {sizes}, {BATCH} + {BATCH} rows",
         Probe("SMVAE", settings_of("SMVAE"), facts_of(random_data()), "cpu", 10),
         partial(pack_of, "SMVAE"),
-        partial(plain_steps, "SMVAE"),
+        plain_smvae_steps,
         over_one=2.4,
         over_several=1.3,
     )

@@ -39,7 +39,7 @@ class PlainM2(nn.Module):
 
     def __init__(self, width: int, hidden: Sequence[int], latent: int, classes: int) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.latent = classes, latent
         self.classifier = perceptron(width, *hidden, classes)
         self.encoder = perceptron(width + classes, *hidden, 2 * latent)
         self.decoder = perceptron(latent + classes, *hidden[::-1], 2 * width)
@@ -92,11 +92,3 @@ def vae_loss(model: PlainM2 | PlainSMVAE, x: Tensor, y: Tensor, pool: Tensor, c:
     log_q = scores[len(x) :].log_softmax(-1)
     loss = (log_q.exp() * (log_q - rest)).sum() - known.sum()
     return (loss + c * rows / len(x) * functional.cross_entropy(scores[: len(x)], y, reduction="sum")) / rows
-
-
-def vae_step(model: PlainM2 | PlainSMVAE, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, pool: Tensor) -> None:
-    """One update."""
-    loss = vae_loss(model, x, y, pool, 0.5)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()

@@ -10,13 +10,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.helpers import PATIENCE, ROOT, living, output_of, process
+from tests.engine.helpers import PATIENCE, ROOT, kill, living, output_of, process
 
 BIN = Path(sys.executable).parent
 SMALL = (
@@ -41,7 +40,7 @@ class Cluster:
         """Run a command of this installation to its end; stderr goes where stdout goes."""
         with self.start(command, folder, **more) as started:
             output, _ = output_of(started)
-        return subprocess.CompletedProcess(command, started.returncode, output or "")
+        return subprocess.CompletedProcess(command, started.returncode, output)
 
     def names_on_second(self) -> list[str]:
         """What the second node's processes call themselves."""
@@ -95,19 +94,12 @@ def cluster() -> Iterator[Cluster]:
             assert starter.wait(PATIENCE) == 0, (folder / node).read_text()
         yield Cluster(f"http://127.0.0.1:{dashboard}", f"{HEAD}:{gcs}", environment, token, sessions[1])
     finally:
-        for session in sessions:
-            kill(session)
-        _kill_those_in(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def kill(session: int) -> None:
-    """Kill all processes of a session, as losing its machine would, and wait until they are gone."""
-    deadline = time.monotonic() + PATIENCE
-    while processes := living(session):
-        assert time.monotonic() < deadline
-        _kill(processes)
-        time.sleep(0.1)
+        try:
+            for session in sessions:
+                kill(session)
+        finally:
+            _kill_those_in(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill_those_in(folder: Path) -> None:
@@ -118,11 +110,7 @@ def _kill_those_in(folder: Path) -> None:
         with suppress(OSError):
             if marker in path.read_bytes():
                 found.add(int(path.parent.name))
-    _kill(found - {os.getpid()})
-
-
-def _kill(processes: set[int]) -> None:
-    for number in processes:
+    for number in found - {os.getpid()}:
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
 

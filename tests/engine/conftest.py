@@ -18,7 +18,7 @@ from affect.engine.provenance import Provenance
 from affect.engine.work import Workplace
 from affect.study import Resolved, Row
 from tests.engine import engine_fakes
-from tests.engine.helpers import PATIENCE, Results, make_corpus, make_study, process
+from tests.engine.helpers import PATIENCE, Results, make_corpus, make_study
 
 
 @pytest.fixture(scope="session")
@@ -73,18 +73,22 @@ def s3_server() -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    silent = subprocess.DEVNULL
-    with process(command, stdout=silent, stderr=silent) as server, pytest.MonkeyPatch.context() as patch:
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
         deadline = time.monotonic() + PATIENCE
         while not _answers(port):
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+            patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            yield
+    finally:
+        server.kill()
+        server.wait()
 
 
 def _answers(port: int) -> bool:

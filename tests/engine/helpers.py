@@ -134,10 +134,10 @@ def process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
         try:
             yield started
         finally:
-            end(started)
+            kill(started.pid)  # a driver's Ray outlives it
 
 
-def output_of(started: subprocess.Popen[str]) -> tuple[str | None, str | None]:
+def output_of(started: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process says until it ends, on stdout and on stderr."""
     try:
         return started.communicate(timeout=PATIENCE)
@@ -145,16 +145,21 @@ def output_of(started: subprocess.Popen[str]) -> tuple[str | None, str | None]:
         raise AssertionError(f"{late}; it said: {late.output!r} {late.stderr!r}") from None
 
 
-def end(driver: subprocess.Popen[str]) -> None:
-    """End what a driver has left, which is the Ray that it started: its session outlives it."""
-    driver.kill()
-    driver.wait()
-    for left in living(driver.pid):
-        with suppress(ProcessLookupError):
-            os.kill(left, signal.SIGKILL)
+def completed(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a session of its own, to its end."""
+    with process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as started:
+        said = output_of(started)
+    return subprocess.CompletedProcess(command, started.returncode, *said)
+
+
+def kill(session: int) -> None:
+    """Kill all processes of a session, as losing its machine would, and wait until they are gone."""
     deadline = time.monotonic() + PATIENCE
-    while living(driver.pid):
+    while left := living(session):
         assert time.monotonic() < deadline
+        for number in left:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
         time.sleep(0.1)
 
 
@@ -206,6 +211,8 @@ def another_run(results: str | Path, study: str) -> Iterator[subprocess.Popen[st
     )
     with holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        yield holder
-        holder.kill()
+        try:
+            assert holder.stdout.readline() == "held\n"
+            yield holder
+        finally:
+            holder.kill()

@@ -15,8 +15,8 @@ import pytest
 from affect.data.corpus import Corpus
 from affect.engine.loopback import is_open
 from affect.engine.provenance import source_hash
-from tests.engine.cluster import Cluster, cluster, kill
-from tests.engine.helpers import PATIENCE, ROOT, output_of
+from tests.engine.cluster import Cluster, cluster
+from tests.engine.helpers import PATIENCE, ROOT, kill, output_of
 
 pytestmark = [
     pytest.mark.ray,

@@ -22,7 +22,7 @@ from affect.data.writer import array_view, write_corpus
 from affect.engine.store import Store
 from affect.study import Row
 from tests.engine import engine_fakes
-from tests.engine.helpers import GRID, ROOT, Results, another_run, environment, make_study
+from tests.engine.helpers import GRID, ROOT, Results, another_run, completed, environment, make_study
 
 ROWS = (Row("other"), Row("toy", GRID), Row("fixed", floor=True), Row("text", floor=True))
 
@@ -108,13 +108,8 @@ def test_a_study_may_leave_its_target_and_label_fractions_to_others(
 
 def test_weights_above_one_are_refused_by_the_real_study(tmp_path: Path) -> None:
     options = ["--systems", "MTL", "--set", "alpha=0.7", "beta=0.6", "--executor", "inline"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "studies" / "ladder_ablation.py"), *options],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    study = str(ROOT / "studies" / "ladder_ablation.py")
+    done = completed([sys.executable, study, *options], cwd=tmp_path, env=environment())
     assert done.returncode == 2
     assert "alpha=0.7" in done.stderr
     assert "beta=0.6" in done.stderr

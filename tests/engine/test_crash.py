@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import PATIENCE, Results, environment, process
+from tests.engine.helpers import PATIENCE, Results, completed, environment, process
 
 HERE = Path(__file__).parent
 
@@ -24,13 +24,7 @@ def command(corpus: Corpus, results: str, work: Path, executor: str, *more: str)
 
 
 def finish(corpus: Corpus, results: str, work: Path, executor: str, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(corpus, results, work, executor, *more),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return completed(command(corpus, results, work, executor, *more), env=environment())
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from affect.engine.executors import Executor, Inline
-from affect.engine.on_ray import OnRay
+from affect.engine.on_ray import STILLBORN, OnRay, _Gone
 from affect.engine.on_train import OnTrain
 from affect.engine.scratch import Scratch
 from affect.engine.work import Workplace
@@ -34,26 +34,34 @@ Resolve = Callable[..., Resolved]
 LADDER = {"epochs": 5, "batch_size": 32, "width": 8, "learning_rate": 3e-3}
 
 
+@pytest.fixture(scope="module")
+def two_workers(ray_with_toys: None) -> Iterator[Executor]:
+    """One trial on two workers, saved after every epoch. They stand for all tests, and have all cores of their Ray."""
+    executor = OnTrain("cpu", workers=2, seconds=0.0)
+    with executor.standing():
+        yield executor
+
+
 def values_of(rows: pd.DataFrame) -> np.ndarray:
     keys = ["partition", "target", "seed"]
     return rows.astype(dict.fromkeys(keys, "str")).sort_values(keys)["value"].to_numpy()
 
 
 def test_a_ladder_is_the_same_on_every_executor(
-    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    executors: dict[str, Executor] = {
-        "inline": Inline(),
-        "ray": OnRay("cpu", slots=1),
-        "train1": OnTrain("cpu", slots=1),
-        "train2": OnTrain("cpu", workers=2),
+    executors: dict[str, Callable[[], Executor]] = {
+        "inline": Inline,
+        "ray": lambda: OnRay("cpu", slots=1),
+        "train1": lambda: OnTrain("cpu", slots=1),
+        "train2": lambda: request.getfixturevalue("two_workers"),
     }
     losses, values = {}, {}
     for name, executor in executors.items():
         folder = tmp_path / name
         folder.mkdir()
         resolved = resolve(Row("ladder", (LADDER | {"folder": str(folder)},)), seeds=1)
-        summary, rows = go(resolved, executor, folder, place)
+        summary, rows = go(resolved, executor(), folder, place)
         assert summary.left == 0
         values[name] = values_of(rows)
         losses[name] = np.array([note["losses"] for note in notes(folder, 0)[:10]])
@@ -67,7 +75,7 @@ def test_a_ladder_is_the_same_on_every_executor(
 
 
 def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
-    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+    resolve: Resolve, two_workers: Executor, place: Workplace, tmp_path: Path
 ) -> None:
     resolved = resolve(Row("ladder", (LADDER | {"folder": str(tmp_path), "seconds": 0.2},)), seeds=1)
     killed: list[int] = []
@@ -80,7 +88,7 @@ def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    summary, rows = go(resolved, OnTrain("cpu", workers=2, seconds=0.0), tmp_path / "results", place)
+    summary, rows = go(resolved, two_workers, tmp_path / "results", place)
     thread.join()
     assert (summary.left, summary.failed) == (0, ())
     for worker in (0, 1):
@@ -97,10 +105,10 @@ def test_a_worker_killed_in_mid_trial_is_retried_from_its_checkpoint(
 
 
 def test_a_worker_that_fails_alone_does_not_leave_the_others_waiting(
-    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path
+    resolve: Resolve, two_workers: Executor, place: Workplace, tmp_path: Path
 ) -> None:
     resolved = resolve(Row("toy", ({"fault": "lone"},)), Row("other"), seeds=1)
-    summary, rows = go(resolved, OnTrain("cpu", workers=2), tmp_path, place)
+    summary, rows = go(resolved, two_workers, tmp_path, place)
     assert [message for _, message in summary.failed] == ["ArithmeticError: only here"]
     status = rows.drop_duplicates("trial").set_index("system")["status"]
     assert dict(status) == {"toy": "failed", "other": "complete"}
@@ -126,15 +134,49 @@ def test_a_killed_run_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_interface_that_other_nodes_reach() -> None:
-    from affect.engine.rendezvous import LOOPBACK, interface
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        *(("127.0.0.1", "lo"), ("127.0.0.3", "lo"), ("::1", "lo")),
+        *(("192.0.2.7", "eth1"), ("2001:db8::7", "eth1"), ("192.0.2.8", None), ("head", None)),
+    ],
+)
+def test_the_interface_that_other_nodes_reach(
+    address: str, found: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ray
 
-    assert interface("127.0.0.1") == interface("127.0.0.3") == interface("::1") == LOOPBACK
-    assert interface("203.0.113.77") is None, "nobody has an address of documentation"
-    for name, entries in psutil.net_if_addrs().items():
-        for entry in entries:
-            if entry.family == socket.AF_INET and not entry.address.startswith("127."):
-                assert interface(entry.address) == name
+    from affect.engine import rendezvous
+
+    own = {"lo": ["127.0.0.1"], "eth0": ["192.0.2.6"], "eth1": ["192.0.2.7", "2001:db8::7"]}
+    interfaces = {name: [SimpleNamespace(address=each) for each in addresses] for name, addresses in own.items()}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interfaces)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: address)
+    monkeypatch.setattr(rendezvous, "LOOPBACK", "lo")
+    monkeypatch.setattr(rendezvous.dist, "init_process_group", lambda *_: None)
+    config = rendezvous.FileConfig(folder=str(tmp_path))
+    for one_node in (False, True):
+        for name in rendezvous.INTERFACES:
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+        rendezvous._join(0, 2, tmp_path / "group", config, one_node)
+        told = [os.environ.get(name) for name in rendezvous.INTERFACES]
+        assert told == (["lo", "lo"] if one_node else [found, None])
+
+
+def test_workers_that_end_while_others_work_end_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainer gives up where there is no room for it, and another takes its place in the queue."""
+    executor = OnTrain("cpu", slots=2)
+    hired: list[int] = []
+    monkeypatch.setattr(executor, "_hire", lambda: hired.append(1))
+    monkeypatch.setattr(executor, "_answer", lambda ref: _Gone("lost", "worker lost: no room"))
+    executor._idle = ["first"]
+    for _ in range(2 * STILLBORN):
+        executor._welcome("ref", "second")
+    assert len(hired) == 2 * STILLBORN
+    executor._idle = []
+    with pytest.raises(UserError, match=r"Ray's workers end while they start \(worker lost: no room\)"):
+        executor._welcome("ref", "second")
 
 
 def test_trainers_that_the_cluster_has_no_room_for(ray_with_toys: None) -> None:

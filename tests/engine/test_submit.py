@@ -30,7 +30,7 @@ from affect.engine.work import open_task
 from affect.errors import UserError
 from affect.study import TaskSpec
 from tests.engine import toy_study
-from tests.engine.helpers import PATIENCE, ROOT, environment
+from tests.engine.helpers import ROOT, completed, environment
 
 
 @contextmanager
@@ -69,8 +69,7 @@ def project(tmp_path: Path) -> Path:
 
 def affect_submit(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from affect.cli import main; main()", "submit", *options, "studies/mine.py"]
-    env = {**environment(), **variables}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    return completed(command, cwd=folder, env={**environment(), **variables})
 
 
 def refused(project: Path, address: str, study: str = "studies/mine.py") -> str:

@@ -65,9 +65,11 @@ def differentiated(update: str, shard: Shard) -> tuple[torch.Tensor, list[torch.
 
 
 def generated(name: str, shard: Shard) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Loss [K] and gradients of a generative system in float64, preset `author_code`, with a view that may be missing."""
+    """Loss [K] and gradients of a generative system in float64, preset `author_code` but for its sizes, with a view that may
+    be missing."""
     author = get_system(name).presets["author_code"]
-    net = network(name, (3, 2), auxiliary=2, **{n: author[n] for n in ("weighting", "entropy", "alpha") if n in author})
+    own = {n: author[n] for n in ("weighting", "entropy", "alpha", "inputs") if n in author}
+    net = network(name, (3, 2), auxiliary=2, inputs_latent=3, inputs_hidden="4", **own)
     p, batches, scalars = problem(net, (3, 2), 2, (1,))
     scalars["weight_prior"] = torch.tensor([1.0, 2.0], dtype=torch.float64)
     for kind, batch in batches.items():

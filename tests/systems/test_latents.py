@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from affect.systems import get_system
+from affect.errors import UserError
+from affect.systems import get_system, stages
 from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.systems.latents import AUTOENCODERS, SETTINGS, autoencoders, own_settings
 from tests.systems import transcription
@@ -25,13 +27,23 @@ SMALL = {
 }
 
 
-def fitted(name, members, missing=0.0, **settings):
-    """A pack of (seed, own settings) at its end."""
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """No autoencoder of another test, or of another pack."""
+    stages._kept.clear()
+
+
+def replicates_of(name, members, missing=0.0, **settings):
     system = get_system(name)
-    replicates = [
+    return [
         Replicate(class_data(seed, missing=missing), resolve_settings(system, "paper", SMALL, settings, own), seed)
         for seed, own in members
     ]
+
+
+def fitted(name, members, missing=0.0, **settings):
+    """A pack of (seed, own settings) at its end."""
+    system, replicates = get_system(name), replicates_of(name, members, missing, **settings)
     fitting = system.begin(replicates, device="cpu")
     began = fitting.trainer.flat.clone()
     while fitting.epoch < fitting.epochs:
@@ -40,7 +52,7 @@ def fitted(name, members, missing=0.0, **settings):
 
 
 def test_their_loss_is_the_negative_bound_of_every_view():
-    net = autoencoders(own_settings(OWN), facts(WIDTHS))
+    net = autoencoders(own_settings(resolve_settings(get_system("M2"), "author_code", OWN)), facts(WIDTHS))
     p, batches, scalars = problem(net, WIDTHS)
     got = net.updates[0].loss(p, batches, scalars)
     batch = batches["unlabelled"]
@@ -88,7 +100,8 @@ def test_they_are_trained_for_each_seed_and_then_frozen():
     encoders = [name for name in fitting.trainer.parameters if name.startswith("inputs")]
     before, after = (fitting.trainer.network.layout.unpack(flat) for flat in (began, fitting.trainer.flat))
     own = [replace(replicate, settings=own_settings(replicate.settings)) for replicate in replicates]
-    learned = AUTOENCODERS.learn("SMVAE", own, "cpu")
+    stages._kept.clear()
+    learned = [AUTOENCODERS.learn("SMVAE", [each], "cpu")[0] for each in own]
     untrained = fitting.trainer.network.initial(0)
     for name in encoders:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
@@ -105,6 +118,7 @@ def test_a_result_does_not_depend_on_what_shares_the_pack(name):
     missing = 0.0 if name in ("M2", "SDGM") else 0.4
 
     def results(chosen):
+        stages._kept.clear()
         fitting, _, replicates = fitted(name, chosen, missing)
         inputs = [replicate.data.development for replicate in replicates]
         return [(fit.predict(x).tolist(), fit.curves) for fit, x in zip(fitting.fits(), inputs, strict=True)]
@@ -127,7 +141,41 @@ def test_autoencoders_that_diverge_end_the_fit():
     assert [fit.status for fit in fitting.fits()] == ["diverged"]
 
 
-def test_settings_from_before_it_existed_are_the_same():
-    assert not set(resolve_settings(get_system("SMVAE"), "paper")) & set(SETTINGS)
-    assert resolve_settings(get_system("SMVAE"), "author_code")["inputs"] == "latents"
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_they_see_the_unlabelled_rows_of_the_fit_and_no_others(share, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        stages.Stage, "_train", lambda self, system, replicates, rows, device: seen.extend(rows) or [None] * len(rows)
+    )
+    monkeypatch.setattr(stages, "_finite", lambda parameters: False)
+    (replicate,) = replicates_of("SMVAE", [(0, {})], unlabelled_fraction=share)
+    fitting = get_system("SMVAE").begin([replicate], device="cpu")
+    np.testing.assert_array_equal(np.sort(seen[0]), np.sort(fitting.trainer.sources["unlabelled"].positions[0]))
+    assert len(seen[0]) == round(240 * share)
+
+
+def test_a_restored_pack_goes_on_as_if_nothing_had_been():
+    system, replicates = get_system("SMVAE"), replicates_of("SMVAE", [(0, {}), (1, {})], 0.4)
+    fitting = system.begin(replicates, device="cpu")
+    fitting.advance()
+    saved = io.BytesIO()
+    torch.save(fitting.state(), saved)
+    again = system.begin(replicates, device="cpu")
+    again.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+    for each in (fitting, again):
+        while each.epoch < each.epochs:
+            each.advance()
+    torch.testing.assert_close(again.trainer.flat, fitting.trainer.flat, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("hidden", ["abc", "20-", "0"])
+def test_hidden_layers_that_are_none(hidden):
+    with pytest.raises(UserError, match=f"SMVAE: inputs_hidden={hidden}"):
+        resolve_settings(get_system("SMVAE"), "author_code", {"inputs_hidden": hidden})
+
+
+def test_settings_say_what_decides_a_result_and_nothing_else():
+    """With features they are those from before there were latents; with latents they have all of them."""
+    assert not set(resolve_settings(get_system("SMVAE"), "paper", {"inputs_latent": 50})) & set(SETTINGS)
+    assert set(resolve_settings(get_system("SMVAE"), "author_code")) >= set(SETTINGS)
     assert "inputs" not in resolve_settings(get_system("MeanImputation"), "author_code")

@@ -28,6 +28,22 @@ def _weights(model, p):
             linear.bias.data = p[f"{name}.b{layer}"][0, 0]
 
 
+def test_pyros_m2_has_the_same_loss_on_average():
+    """Its terms are those of one sample of z where ours are expectations, so the means of many draws are compared."""
+    from tests.bench.pyro_m2 import PyroM2, pyro_loss
+
+    torch.manual_seed(0)
+    model = PyroM2(sum(WIDTHS), HIDDEN, LATENT, CLASSES).double()
+    x, pool, y = torch.randn(6, 9).double(), torch.randn(8, 9).double(), torch.randint(CLASSES, (6,))
+    theirs, ours = (
+        torch.stack([loss(model, x, y, pool, 0.5).detach() for _ in range(draws)])
+        for loss, draws in ((pyro_loss, 600), (vae_loss, 600))
+    )
+    error = ((theirs.var() + ours.var()) / 600).sqrt()
+    assert error < 0.02 * ours.mean()
+    assert abs(theirs.mean() - ours.mean()) < 4 * error
+
+
 @pytest.mark.parametrize("name", ["M2", "SMVAE"])
 def test_the_plain_loop_has_the_same_loss(name, monkeypatch):
     net = network(name, WIDTHS)
