@@ -9,6 +9,9 @@ settings.register_profile("repeatable", derandomize=True)
 if not os.environ.get("EXPLORE"):
     settings.load_profile("repeatable")
 
+# Ray's workers give way to everything else, so the tests beside them would starve them.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name)
+
 LONGEST = ("test_readme", "test_executors", "test_search", "test_crash", "test_on_train", "test_cluster")
 """Files that take minutes: they go first, so that no process is left with one of them at the end."""
 

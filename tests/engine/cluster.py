@@ -74,6 +74,7 @@ def cluster() -> Iterator[Cluster]:
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
+        "RAY_worker_niceness": "0",
         # Ray gives up on its own processes sooner than a busy machine starts them.
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(PATIENCE),
         "RAY_raylet_start_wait_time_s": str(PATIENCE),
