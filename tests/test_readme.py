@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +20,7 @@ from tests.data import podcast_release, test_deap, test_iemocap, test_msp_improv
 from tests.data.speech_trees import write_features, write_tree
 from tests.engine.helpers import completed
 
-ROOT = Path(__file__).parents[1]
+ROOT, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 DATA = ROOT.parent / "shared" / "data"
 SMALL = ["--seeds", "1", "--systems", "STL", "MTL", "ridge", "--set", "epochs=1", "width=8", "alpha=0.3", "beta=0.3"]
 SMALL_OF = {
@@ -36,13 +39,39 @@ def commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def output(words: list[str], folder: Path) -> str:
-    """What the command says; it must succeed."""
-    bin_folder = str(Path(sys.executable).parent)
-    environment = os.environ | {"PATH": bin_folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    done = completed(words, cwd=folder, env=environment)
-    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands in a folder, most of them in this process, where the next need not load everything anew."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def script(self, path: str | Path, *words: str) -> str:
+        """What a script says, which must succeed."""
+        self.monkeypatch.chdir(self.folder)
+        self.monkeypatch.setattr(sys, "argv", [str(path), *words])
+        status: object = None
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code
+        said, complaint = self.capsys.readouterr()
+        assert not status, f"{shlex.join(sys.argv)}\n{said}\n{complaint}"
+        return said
+
+    def process(self, *words: str, **options: Any) -> str:
+        """What a command says, which must succeed."""
+        done = completed(words, **({"cwd": self.folder} | options))
+        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture
+def shell(workplace, monkeypatch, capsys) -> Shell:
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return Shell(workplace, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -81,24 +110,28 @@ def write_releases(root: Path, features: Path) -> None:
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the open corpora beside the project")
-def test_the_commands_run_in_their_order(workplace):
+def test_the_commands_run_in_their_order(shell):
     seen = []
     for words in commands():
         seen.append(" ".join(words[:2]))
         if words[0] == "make":
-            output(["make", "--dry-run", *words[1:]], ROOT)
+            shell.process("make", "--dry-run", *words[1:], cwd=ROOT)
         elif any(word.startswith(("/shared/", "s3://")) for word in words):
             continue  # needs a cluster or a bucket: tests/engine has them
         elif "train" in words:
             continue  # the same in tests/engine/test_default_executor.py
         elif "--search" in words:
-            output([sys.executable, *words[1:], *SMALL_SEARCH], workplace)
+            shell.process(*words, *SMALL_SEARCH)
         elif words[0] == "python":
             executor = [] if {"--plan", "--executor"} & set(words) else ["--executor", "inline"]
-            output([sys.executable, *words[1:], *SMALL_OF.get(words[1], SMALL), *executor], workplace)
+            shell.script(words[1], *words[2:], *SMALL_OF.get(words[1], SMALL), *executor)
         else:
             few = ["--subjects", "1", "2"] if words[2:3] in (["seed"], ["deap"]) else []
-            output([*(word.replace("../shared/data", str(DATA)) for word in words), *few], workplace)
+            words = [*(word.replace("../shared/data", str(DATA)) for word in words), *few]
+            if "wav" in words:  # starts a Ray
+                shell.process(*words)
+            else:
+                shell.script(BIN / words[0], *words[1:])
     for command in (
         "affect prepare",
         "affect report",
@@ -108,11 +141,10 @@ def test_the_commands_run_in_their_order(workplace):
         "python studies/ladder_ablation.py",
     ):
         assert command in seen
-    assert len(list(workplace.glob("reports/ladder_hyperparameters/search-qcc-MTL-0.1-*/report.html"))) == 1
-    assert (workplace / "reports/again/ladder_ablation/qcc/table1.md").exists()
+    assert len(list(shell.folder.glob("reports/ladder_hyperparameters/search-qcc-MTL-0.1-*/report.html"))) == 1
+    assert (shell.folder / "reports/again/ladder_ablation/qcc/table1.md").exists()
     for code in blocks("python"):
-        out = output([sys.executable, "-c", code], workplace)
-        assert "arousal" in out
+        assert "arousal" in shell.process("python", "-c", code)
 
 
 def test_links_and_pictures_exist():
