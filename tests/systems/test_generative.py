@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from itertools import pairwise
 
@@ -25,7 +24,7 @@ from tests.systems.problems import (
     problem,
     rows_of,
 )
-from tests.systems.toy import class_data
+from tests.systems.toy import class_data, restored
 
 NAMES = ("M2", "SDGM", "SDGM+", "MVAE", "SMVAE", "SiMVAE", "MoPoE-VAE")
 SMALL = {"hidden": "12-8", "latent": 4, "auxiliary": 6, "batch_size": 40, "epochs": 2, "units": "softplus"}
@@ -184,13 +183,7 @@ def test_a_restored_pack_goes_on_as_if_nothing_had_been(name):
     fitting.advance()
     fitting.stop([1])
     fitting.advance()
-    saved = io.BytesIO()
-    torch.save(fitting.state(), saved)
-    again = system.begin(replicates, device="cpu")
-    again.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
-    for each in (fitting, again):
-        while each.epoch < each.epochs:
-            each.advance()
+    again = restored(system, replicates, fitting)
     torch.testing.assert_close(again.trainer.flat, fitting.trainer.flat, rtol=0, atol=0)
     got, wanted = again.fits(), fitting.fits()
     assert [fit.status for fit in got] == ["complete", "stopped", "diverged", "complete"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.systems.latents import AUTOENCODERS, SETTINGS, autoencoders, own_settings
 from tests.systems import transcription
 from tests.systems.problems import facts, network, of, problem
-from tests.systems.toy import class_data
+from tests.systems.toy import class_data, restored
 
 NAMES = ("M2", "SDGM", "MVAE", "SMVAE", "MoPoE-VAE")
 WIDTHS = (3, 2)
@@ -158,13 +157,7 @@ def test_a_restored_pack_goes_on_as_if_nothing_had_been():
     system, replicates = get_system("SMVAE"), replicates_of("SMVAE", [(0, {}), (1, {})], 0.4)
     fitting = system.begin(replicates, device="cpu")
     fitting.advance()
-    saved = io.BytesIO()
-    torch.save(fitting.state(), saved)
-    again = system.begin(replicates, device="cpu")
-    again.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
-    for each in (fitting, again):
-        while each.epoch < each.epochs:
-            each.advance()
+    again = restored(system, replicates, fitting)
     torch.testing.assert_close(again.trainer.flat, fitting.trainer.flat, rtol=0, atol=0)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import torch
 
 from affect.data.task import FitData, Inputs
 from affect.streams import stream
@@ -71,3 +74,15 @@ def class_data(
         n_train=n,
         classes=3,
     )
+
+
+def restored(system, replicates, fitting):
+    """An equal pack that began where `fitting` is, saved and loaded as a checkpoint is; both are trained to their ends."""
+    saved = io.BytesIO()
+    torch.save(fitting.state(), saved)
+    again = system.begin(replicates, device="cpu")
+    again.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+    for each in (fitting, again):
+        while each.epoch < each.epochs:
+            each.advance()
+    return again
