@@ -20,7 +20,7 @@ def _ridge(*_: Any) -> list[Any]:
 def _svr(*_: Any) -> list[Any]:
     from sklearn.svm import SVR
 
-    return [SVR(C=cost) for cost in COSTS]
+    return [SVR(kernel="precomputed", C=cost) for cost in COSTS]
 
 
 def _logistic(*_: Any) -> list[Any]:
@@ -42,7 +42,7 @@ def _tfidf_ridge(*_: Any) -> list[Any]:
 
 SYSTEMS = (
     EstimatorSystem("ridge", "ridge regression on the normalised view", _ridge),
-    EstimatorSystem("svr", "support vector regression with an RBF kernel on the normalised view", _svr, pairwise=True),
+    EstimatorSystem("svr", "support vector regression with an RBF kernel on the normalised view", _svr, kernel=True),
     EstimatorSystem("logistic", "logistic regression on the normalised views", _logistic, classes=True),
     EstimatorSystem(
         "tfidf_ridge", "ridge regression on sparse TF-IDF of the text (1-2-grams)", _tfidf_ridge, needs_text=True

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, eye_array
 from scipy.sparse.linalg import cg
-from sklearn.neighbors import NearestNeighbors
 
 from affect.errors import UserError
 
@@ -98,6 +97,8 @@ def neighbour_weights(x: Floats, k: int, queries: Floats | None = None) -> csr_a
 
     With squared distances d_1 ≤ d_2 ≤ ...: w_h = (d_{k+1} - d_h) / Σ_{g ≤ k} (d_{k+1} - d_g); 1/k where all are equal.
     """
+    from sklearn.neighbors import NearestNeighbors  # half a second, which no other system needs
+
     others = len(x) - (queries is None)
     if others < k + 1:
         raise UserError(f"{k} neighbours of a row need {k + 1} other rows in every view, but one has {max(others, 0)}.")

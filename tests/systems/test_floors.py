@@ -82,6 +82,21 @@ def test_svr_on_qcc(qcc, monkeypatch):
     assert floor(qcc, "svr") == pytest.approx([0.557, 0.698, 0.746], abs=TOLERANCE)
 
 
+def test_svr_is_that_of_scikit_learn_on_the_columns():
+    from sklearn.svm import SVR
+
+    data = toy_data(0)
+    x = data.train.numpy(data.labelled)
+    development = data.development.numpy(None)
+    predicted = fitted("svr", data).predict(data.development)
+    for t in range(len(TARGETS)):
+        mean, std = data.target_mean[t], data.target_std[t]
+        y = (data.y_labelled[:, t] - mean) / std
+        due = [SVR(C=cost).fit(x, y).predict(development) * std + mean for cost in floors.COSTS]
+        best = max(due, key=lambda found: ccc(data.y_development[:, t], found))
+        assert predicted[:, t] == pytest.approx(best, abs=1e-9)
+
+
 def test_tfidf_ridge_reads_the_text_and_nothing_else():
     words = {1.0: "dreadful", 2.0: "dull", 3.0: "fair", 4.0: "lovely"}
     data = toy_data(0)
