@@ -144,8 +144,18 @@ class ResolvedSearch:
     def wave(self, slots: int) -> int:
         """Suggestions per wave."""
         total = self.total if self.steps is None else math.ceil(self.steps / self._whole)
-        fewest = self.declared.reduction if self.rungs else 1  # with fewer, ASHA lets one go on whatever it is worth
-        return max(fewest, min(LARGEST_WAVE, math.ceil(total / (WAVES_PER_SLOT * slots))))
+        return max(self._fewest, min(LARGEST_WAVE, math.ceil(total / (WAVES_PER_SLOT * slots))))
+
+    def next_wave(self, slots: int, lacking: int) -> int:
+        """Suggestions of the next wave when so many are lacking. The last ones are shared out among the workers, of which
+        one would train a whole wave by itself while the others wait."""
+        shared = max(self._fewest, math.ceil(lacking / slots))
+        return min(lacking, self.wave(slots), shared)
+
+    @property
+    def _fewest(self) -> int:
+        """With fewer suggestions in a wave, ASHA lets one go on whatever it is worth."""
+        return self.declared.reduction if self.rungs else 1
 
 
 class _Recorder:

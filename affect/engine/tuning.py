@@ -90,7 +90,7 @@ class WaveSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         with self._noted():
-            count = min(self.search.wave(self.slots), self.search.lacking(self.study))
+            count = self.search.next_wave(self.slots, self.search.lacking(self.study))
             if count > 0 and not self.mistake and fits(self.took, self.deadline):
                 self._begin(trial_id, 1 if suggestions.suspects(self.study) else count)
                 return {"wave": trial_id}

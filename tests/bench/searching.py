@@ -25,7 +25,7 @@ from tests.bench.local import CORES, Silent, place_of, ray_running, resolve
 from tests.engine import engine_fakes
 from tests.engine.helpers import make_corpus, make_study
 
-EACH, EPOCHS = 5, 120
+EACH, EPOCHS = 5, 150
 """Suggestions per wave, and what makes such a wave take over half a minute."""
 FREE = 1000
 

@@ -124,3 +124,13 @@ def test_a_wave_that_would_not_end_in_time_is_not_begun() -> None:
     assert fits([], time.monotonic() + 1)
     assert fits([5.0, 1.0], time.monotonic() + 6)
     assert not fits([1.0, 5.0], time.monotonic() + 4)
+
+
+def test_the_last_suggestions_are_shared_out_among_the_workers(make: Callable[..., ResolvedSearch]) -> None:
+    search = make(climbs, 100)
+    waves, left = [], 100
+    while left:
+        waves.append(search.next_wave(2, left))
+        left -= waves[-1]
+    assert search.wave(2) == 10
+    assert waves == [10] * 9 + [5, 3, 2]
