@@ -95,7 +95,7 @@ class Search:
     refits: int = 5
     refit_seeds: int = 5
     path_seeds: int = 2
-    """Fresh seeds on which the ablation path is walked: every step trains every change that is left."""
+    """Fresh seeds on which the ablation path is walked: each change alone, then one after another."""
     together: tuple[tuple[str, ...], ...] = ()
     """Settings that have a meaning only jointly (α and β): one factor of the ablation path."""
     control: bool = False

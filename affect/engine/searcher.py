@@ -126,22 +126,22 @@ class Searcher:
     def _path(
         self, search: ResolvedSearch, record: SearchRecord, winner: Row, summary: Summary
     ) -> tuple[SearchRecord, Summary | None]:
-        """Walk from the hand-set configuration to the winner: each step is planned from the rows of those before. Only
+        """Walk from the hand-set configuration to the winner, in an order planned from the rows of each change alone. Only
         a path that came to its end is kept."""
-        left = path.changes(search, winner.candidates[0])
-        taken: list[path.Change] = []
-        while left:
-            step = self._run(path.step(search, taken, left))
-            if step is None:
-                return record, None
-            summary = summary.followed_by(step)
-            if step.plan.pending:
-                return record, summary
-            targets = len(search.resolved.study.targets)
-            best = path.best_of(left, development_means(step.plan, self.store.rows(), targets))
-            taken.append(best)
-            left = [change for change in left if change != best]
-        return replace(record, path=path.walked(search, taken)), summary
+        factors = path.changes(search, winner.candidates[0])
+        alone = self._run(path.alone(search, factors))
+        if alone is None:
+            return record, None
+        summary = summary.followed_by(alone)
+        if alone.plan.pending:
+            return record, summary
+        means = development_means(alone.plan, self.store.rows(), len(search.resolved.study.targets))
+        wanted = path.walked(search, path.ordered(factors, means))
+        walk = self._run(wanted)
+        if walk is None:
+            return record, None
+        summary = summary.followed_by(walk)
+        return (record if walk.plan.pending else replace(record, path=wanted)), summary
 
     def _run(self, wanted: Resolved) -> Summary | None:
         """None where no time is left."""
