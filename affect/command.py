@@ -28,7 +28,8 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import open_task, workplace
 from affect.errors import UserError, meant
-from affect.study import ALL_VIEWS, CorpusFacts, Resolved, Row, SearchRecord, Study
+from affect.resolved import Resolved, SearchRecord
+from affect.study import ALL_VIEWS, CorpusFacts, Row, Study
 from affect.systems import get_system
 
 if TYPE_CHECKING:

@@ -1,23 +1,17 @@
 """Declarations: what a study is, before anything runs. Pure data, no Ray, no training, no files.
 
-A study script writes a `Study`; the command line fixes the open choices and yields a `Resolved` study; the engine
+A study script writes a `Study`; the command line fixes the open choices and yields a study that is `Resolved`; the engine
 plans trials from it and the report lays out the rows that those trials left.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-Settings = Mapping[str, Any]
-"""Hyperparameter name → value."""
+from affect.trial import Settings
 
 ALL_VIEWS = "all"
 """Stands for the names of all views that a protocol may use, joined by `+`."""
@@ -271,84 +265,6 @@ class Study:
         return replace(self, targets=targets, scales=scales, claims=claims)
 
 
-HELD_BACK = 2
-"""Version of what tasks with missing views, discarded rows or the test part's inputs give a fit, apart from others, whose
-ids do not have it. 2: discarded rows are each seed's own, a pass is as long as that of a task that holds nothing back, and a
-view that rows lack is normalised with those that have it."""
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """What is to be learnt; with the seed (which draws the labelled subset) it fixes a `Task` exactly."""
-
-    corpus: str
-    """Content fingerprint of the corpus."""
-    view: str
-    """Name of a view, or names joined by `+` for systems that see several side by side."""
-    targets: tuple[str, ...]
-    metric: str
-    protocol: str
-    label_fraction: float
-    fold: int = 0
-    selection: str = "best_development"
-    transductive: bool = False
-    """Whether fits get the inputs of the test part, and no unlabelled training rows."""
-    missing: float = 0.0
-    """Share of training rows that lack the last view, drawn by the seed, alike among labelled and other rows."""
-    discard: bool = False
-    """Whether fits get no row that lacks a view."""
-    version: int = 1
-    """Version of the task's own meaning: normalisation, clipping, label subset; raised when any of them changes."""
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        return tuple(self.view.split("+"))
-
-    @cached_property
-    def text(self) -> str:
-        """Canonical JSON: all trials of a task hash it. What ids are older than is spelt out where it is not usual."""
-        named = asdict(self)
-        for name, usual in (("version", 1), ("missing", 0.0), ("discard", False)):
-            if named[name] == usual:
-                del named[name]
-        if self.missing or self.transductive:
-            named["held_back"] = HELD_BACK
-        return _JSON.encode(named)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Cell × fold × seed. `id` is the SHA-256 of all that determines the result."""
-
-    system: str
-    version: int
-    preset: str
-    settings: Settings
-    """Every hyperparameter, defaults included, in the system's declared order."""
-    task: TaskSpec
-    seed: int
-    device: str
-    """Device class: `cpu` or `cuda`."""
-
-    @cached_property
-    def cell(self) -> str:
-        """SHA-256 of everything but the seed: trials of one cell share it."""
-        head = _JSON.encode([self.system, self.version, self.preset, self.device])
-        text = "\n".join((head, _JSON.encode(dict(self.settings)), self.task.text))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @cached_property
-    def id(self) -> str:
-        return hashlib.sha256(f"{self.cell}/{self.seed}".encode()).hexdigest()
-
-    def with_seeds(self, seeds: Iterable[int]) -> list[Trial]:
-        """This trial under other seeds. The cell is hashed once for all: plans hold 100,000 trials."""
-        trials = [replace(self, seed=seed) for seed in seeds]
-        for trial in trials:
-            trial.__dict__["cell"] = self.cell
-        return trials
-
-
 @dataclass(frozen=True)
 class CorpusFacts:
     """What planning and reports need to know of a corpus without opening its arrays."""
@@ -382,63 +298,3 @@ class CorpusFacts:
     """Name of the feature set of the view; empty where that was not recorded."""
     targets: tuple[str, ...] = ()
     """Those of the study or, where it names none, all that the corpus has."""
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A study with every open choice fixed: what `plan` and the report work from."""
-
-    study: Study
-    scale: str
-    corpus: CorpusFacts
-    rows: tuple[Row, ...]
-    label_fractions: tuple[float, ...]
-    seeds: int
-    selection_seeds: int
-    preset: str
-    protocol: str
-    overrides: Settings
-    """`--set` over the study's settings for this corpus."""
-    device: str
-    first_seed: int = 0
-
-    @property
-    def report(self) -> str:
-        """Where its report lies among reports: the study's name and, below it, what departs from the study's own."""
-        own = next(iter(self.study.scales.values())).corpus, self.study.protocols[0], self.study.presets[0]
-        chosen = self.corpus.name, self.protocol, self.preset
-        apart = [choice for choice, usual in zip(chosen, own, strict=True) if choice != usual]
-        return "/".join([self.study.name, *(["-".join(apart)] if apart else [])])
-
-    @property
-    def seed_range(self) -> range:
-        return range(self.first_seed, self.first_seed + self.seeds)
-
-    def family(self, baseline: str) -> tuple[str, ...]:
-        """The rows whose comparisons with `baseline`, on every target, are one family: all that the study declares
-        at this scale, floors and grids aside, run or not. To run fewer must not make a mark cheaper."""
-        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if row.competes)
-        return tuple(name for name in dict.fromkeys(declared) if name != baseline)
-
-
-@dataclass(frozen=True)
-class SearchRecord:
-    """A search as it was carried out: what its report needs beside rows and the history of its suggestions."""
-
-    name: str
-    corpus: str
-    system: str
-    label_fraction: float
-    search_seeds: int
-    rungs: tuple[int, ...]
-    reduction: int
-    refits: Resolved | None = None
-    """None while suggestions are lacking."""
-    importances: Mapping[str, float] = field(default_factory=dict)
-    """Parameter → its share in what sets the better suggestions apart."""
-    control: str | None = None
-    """Name of the search that stopped nothing."""
-    winner: str | None = None
-    """Row of `refits` that is best on development data."""
-    path: Resolved | None = None
-    """The ablation path, a row per step."""

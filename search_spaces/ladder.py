@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from affect.study import Settings
 from affect.systems.ladder import ATTRIBUTES
+from affect.trial import Settings
 
 SETTINGS: dict[str, Settings] = {
     "podcast-twin-demo": {"learning_rate": 2e-3, "epochs": 20},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from affect.study import Settings
+from affect.trial import Settings
 
 _DEMO: Settings = {
     **{"learning_rate": 3e-3, "epochs": 15, "hidden": "100-50", "latent": 30},

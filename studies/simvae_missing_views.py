@@ -9,7 +9,8 @@ python studies/simvae_missing_views.py --scale full --plan           # what the 
 from typing import Any
 
 from affect.command import main
-from affect.study import ALL_VIEWS, Claim, Figure, Row, Scale, Search, Settings, Study, Table
+from affect.study import ALL_VIEWS, Claim, Figure, Row, Scale, Search, Study, Table
+from affect.trial import Settings
 from search_spaces import smvae
 from search_spaces.smvae import PAPER, SCALES, SETTINGS, both_scales, classification_scales, imputation_weights
 

@@ -18,7 +18,8 @@ from affect.report.build import _CAPTIONS
 from affect.report.figures import RENDERERS
 from affect.report.findings import KINDS
 from affect.report.published import published_for
-from affect.study import ALL_VIEWS, CorpusFacts, Resolved, Study
+from affect.resolved import Resolved
+from affect.study import ALL_VIEWS, CorpusFacts, Study
 from affect.systems import get_system
 from search_spaces import smvae
 from tests.engine.helpers import NO_ROWS

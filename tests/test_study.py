@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from affect.engine.requests import from_json, to_json
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.report.labels import FACTS, STUDY, resolved_with
 
 

@@ -14,7 +14,7 @@ from affect.data.corpus import Corpus
 from affect.data.manifest import PARTITIONS, SCORED
 from affect.errors import UserError
 from affect.streams import stream
-from affect.study import TaskSpec
+from affect.trial import TaskSpec
 
 FEWEST_LABELS = 8
 """CCC of a batch needs a handful of rows; fewer labels than this are refused."""

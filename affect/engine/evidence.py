@@ -9,8 +9,9 @@ import pandas as pd
 from affect.engine.plan import Plan, candidates_of, plan
 from affect.engine.store import Store
 from affect.engine.work import SHOWN_SEED
-from affect.study import Resolved, Trial
+from affect.resolved import Resolved
 from affect.systems import get_system
+from affect.trial import Trial
 
 CELL = ["system", "label_fraction", "target"]
 SCORES = ["trial", "pack", "partition", "target", "metric", "value", "n", "epoch", "status"]

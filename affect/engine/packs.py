@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from affect.study import TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Facts
+from affect.trial import TaskSpec, Trial
 
 
 class Group(NamedTuple):

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from affect.engine.refits import derived
 from affect.engine.search import ResolvedSearch
-from affect.study import Resolved, Row, Settings
+from affect.resolved import Resolved
+from affect.study import Row
+from affect.trial import Settings
 
 HAND_SET = "hand-set"
 

@@ -14,10 +14,12 @@ import pandas as pd
 
 from affect.data.task import complete_count, complete_labels, labelled_count
 from affect.errors import UserError
+from affect.resolved import Resolved
 from affect.schema import SETTLED
-from affect.study import CorpusFacts, Resolved, Row, Settings, TaskSpec, Trial
+from affect.study import CorpusFacts, Row
 from affect.systems import get_system
 from affect.systems.base import Facts, System, resolve_settings
+from affect.trial import Settings, TaskSpec, Trial
 
 Key = tuple[str, float, str]
 """Name of a row, label fraction, target: one number of a table per seed and partition."""

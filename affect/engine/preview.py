@@ -14,8 +14,8 @@ from affect.engine.plan import Plan, plan
 from affect.engine.progress import duration
 from affect.engine.run import Sizes
 from affect.engine.store import Store
+from affect.resolved import Resolved
 from affect.stats import LEVEL, resolvable, seeds_needed, smallest_p
-from affect.study import Resolved
 
 if TYPE_CHECKING:
     from affect.engine.search import ResolvedSearch  # Optuna is slow to load

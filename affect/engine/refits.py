@@ -13,7 +13,8 @@ import pandas as pd
 from affect.engine.plan import Plan
 from affect.engine.search import ResolvedSearch
 from affect.engine.suggestions import Suggestion
-from affect.study import Mark, Resolved, Row, Scale, Table
+from affect.resolved import Resolved
+from affect.study import Mark, Row, Scale, Table
 
 
 def derived(

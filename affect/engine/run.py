@@ -17,8 +17,9 @@ from affect.engine.progress import Display, State
 from affect.engine.store import Store, open_packs
 from affect.engine.work import Probe, Workplace, failed_result
 from affect.errors import UserError
-from affect.study import Resolved, TaskSpec, Trial
+from affect.resolved import Resolved
 from affect.systems.base import Facts
+from affect.trial import TaskSpec, Trial
 
 PLANNED = ("trial", "partition", "target", "value", "status")
 """Columns of `trials` that a plan needs."""

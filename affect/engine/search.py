@@ -18,9 +18,11 @@ from affect.engine import suggestions
 from affect.engine.plan import preset_of, settings_of, task_facts, task_spec
 from affect.engine.waves import COMPLETE, DIVERGED, STOPPED
 from affect.errors import UserError
-from affect.study import Resolved, Row, Search, Settings, TaskSpec, Trial
+from affect.resolved import Resolved
+from affect.study import Row, Search
 from affect.systems import get_system
 from affect.systems.base import System
+from affect.trial import Settings, TaskSpec, Trial
 
 WAVES_PER_SLOT = 5
 """A search of N suggestions is cut into about so many waves per worker: fewer would give Optuna too little to learn

@@ -21,7 +21,8 @@ from affect.engine.search import ResolvedSearch, history_of, stored_statuses
 from affect.engine.store import Store
 from affect.engine.waves import WaveResult
 from affect.engine.work import Workplace
-from affect.study import Resolved, Row, SearchRecord
+from affect.resolved import Resolved, SearchRecord
+from affect.study import Row
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from affect.engine.plan import DEVELOPMENT, Plan, plan
 from affect.engine.progress import duration
 from affect.engine.store import Store
-from affect.study import Resolved
+from affect.resolved import Resolved
 
 RECENT = 600.0
 """Seconds before the newest result over which speed is measured."""

@@ -22,7 +22,9 @@ from affect.engine.parquet import SUFFIX
 from affect.engine.uris import open_folder
 from affect.engine.work import PackResult
 from affect.errors import UserError
-from affect.study import CorpusFacts, Resolved, SearchRecord, Trial
+from affect.resolved import Resolved, SearchRecord
+from affect.study import CorpusFacts
+from affect.trial import Trial
 
 TABLES = ("predictions", "curves", "trials")
 """In the order of writing: the file of `trials` commits a pack."""

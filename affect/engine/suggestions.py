@@ -18,7 +18,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from affect.engine.waves import COMPLETE, DIVERGED, FAILED, STOPPED, Verdict
-from affect.study import Settings
+from affect.trial import Settings
 
 STARTUP = 10
 """Suggestions drawn at random before any are derived from others: Optuna's own default."""

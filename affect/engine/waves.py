@@ -17,11 +17,11 @@ import torch
 from affect.engine.packs import Pack, cut
 from affect.engine.work import PackResult, Probe, Workplace, measure, open_task, result_of
 from affect.errors import UserError
-from affect.study import Trial
 from affect.systems import get_system
 from affect.systems.base import Fitting, Replicate
 from affect.systems.process import settle
 from affect.systems.training import facts_of
+from affect.trial import Trial
 
 Tried = Callable[[int, Mapping[int, float]], None]
 """Called at a rung with its epoch and the value of every suggestion that came to it."""

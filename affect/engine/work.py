@@ -22,12 +22,13 @@ from affect.data.task import Inputs, Part, Task
 from affect.engine.packs import GUESS, Measure, Pack
 from affect.engine.provenance import Provenance
 from affect.errors import UserError
+from affect.resolved import Resolved
 from affect.stats.metrics import frobenius_ratio, score_columns
-from affect.study import Resolved, Settings, TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Facts, Fit, Replicate, Watch, fit_pack
 from affect.systems.process import settle
 from affect.systems.shards import ALONE, Shard
+from affect.trial import Settings, TaskSpec, Trial
 
 PREDICTED = ("development", "test")
 """Partitions whose predictions are kept, per sample."""

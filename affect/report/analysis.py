@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from affect.report.cube import PARTITIONS, Cube, build_cube
 from affect.report.evidence import Evidence
 from affect.report.numbers import plural
+from affect.resolved import Resolved
 from affect.stats import (
     LEVEL,
     bootstrap_interval,
@@ -22,7 +23,6 @@ from affect.stats import (
     sign_flip,
     smallest_p,
 )
-from affect.study import Resolved
 
 Floats = NDArray[np.float64]
 _BLOCK = 512

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from affect.study import Resolved, SearchRecord
+from affect.resolved import Resolved, SearchRecord
 
 VALUES = ("system", "label_fraction", "target", "partition", "seed", "value", "n", "epoch", "status")
 CHOICES = ("system", "label_fraction", "target", "settings", "options")

@@ -10,8 +10,9 @@ import pandas as pd
 from affect.report import numbers
 from affect.report.analysis import Analysis
 from affect.report.canvas import COLOURS, legend, panels
+from affect.resolved import Resolved
 from affect.stats import mean_interval
-from affect.study import Figure, Resolved
+from affect.study import Figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -10,7 +10,7 @@ from affect.report.analysis import Analysis
 from affect.report.choices import Cells, chosen_settings, options_in_words, settings_behind
 from affect.report.document import Bullets, Cell, Grid
 from affect.report.tables import MISSING
-from affect.study import Settings
+from affect.trial import Settings
 
 
 def settings_grids(analysis: Analysis) -> list[Grid]:

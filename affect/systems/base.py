@@ -16,8 +16,8 @@ import numpy as np
 from affect.data.task import FitData, Inputs
 from affect.errors import UserError
 from affect.stats.metrics import score_columns
-from affect.study import Settings
 from affect.systems.shards import ALONE, Shard
+from affect.trial import Settings
 
 
 @dataclass(frozen=True)

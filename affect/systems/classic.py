@@ -13,10 +13,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.study import Settings
 from affect.systems import graphs, tsvm
 from affect.systems.base import Hyperparameter
 from affect.systems.estimators import UNLABELLED, EstimatorSystem
+from affect.trial import Settings
 
 Floats = NDArray[np.float64]
 

@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from affect.study import Settings
 from affect.systems.base import Facts
 from affect.systems.perceptrons import Perceptron
 from affect.systems.refusals import refuse_single_view
 from affect.systems.representations import coders
 from affect.systems.training import Batch, Network, Parameters
 from affect.systems.vae import CLASSIFICATION, SHARED, GenerativeSystem, alpha, join, layers, network_of, per_row
+from affect.trial import Settings
 
 
 def conet_network(settings: Settings, facts: Facts) -> Network:

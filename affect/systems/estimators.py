@@ -11,10 +11,10 @@ import numpy as np
 from affect.data.task import FitData, Inputs
 from affect.errors import UserError
 from affect.stats.metrics import score_columns
-from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
 from affect.systems.refusals import refuse_absent_classes
 from affect.systems.shards import ALONE, Shard
+from affect.trial import Settings
 
 Features = Callable[[Inputs, np.ndarray | None], np.ndarray]
 """(n samples, positions of those that are wanted or None for all) → what estimators see of them, one row each."""

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from affect.errors import UserError
-from affect.study import Settings
 from affect.systems import latents, missing
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.gaussians import entropy, expected_log_prior, sample, split
@@ -35,6 +34,7 @@ from affect.systems.vae import (
     network_of,
     per_row,
 )
+from affect.trial import Settings
 
 
 def m2_network(settings: Settings, facts: Facts) -> Network:

@@ -14,7 +14,6 @@ import numpy as np
 
 from affect.data.task import FitData, Inputs
 from affect.streams import stream
-from affect.study import Settings
 from affect.systems import latents, multiview, soft_impute, training
 from affect.systems.base import Facts, Fit, Fitting, Hyperparameter, Replicate
 from affect.systems.fitting import StackedFitting, imputation
@@ -23,6 +22,7 @@ from affect.systems.shards import ALONE, Shard
 from affect.systems.stages import CORRNET, DCCAE, Stage, digest, diverged, kept, training_rows
 from affect.systems.training import facts_of
 from affect.systems.vae import GenerativeSystem
+from affect.trial import Settings
 
 PREFIX = "imputer_"
 """Of the settings of an imputation, beside SMVAE's of the same names."""

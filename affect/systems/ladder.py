@@ -23,7 +23,6 @@ from torch import Tensor
 
 from affect.errors import UserError
 from affect.streams import stream
-from affect.study import Settings
 from affect.systems import fitting, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.ladder_layers import COEFFICIENTS, DecoderLayer, EncoderLayer, normalise
@@ -31,6 +30,7 @@ from affect.systems.probe import probe
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Layout
 from affect.systems.training import Batch, Network, Scalars, Update, concordance_loss
+from affect.trial import Settings
 
 ATTRIBUTES = ("arousal", "valence", "dominance")
 

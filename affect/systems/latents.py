@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affect.study import Settings
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.fitting import StackedFitting
 from affect.systems.gaussians import entropy, expected_log_prior, sample, split
@@ -29,6 +28,7 @@ from affect.systems.stack import Adam, Layout
 from affect.systems.stages import Stage
 from affect.systems.training import Batch, Network, Parameters, Update, epoch_size, pool_of, pool_rows, pool_size
 from affect.systems.vae import SHARED, GenerativeSystem, layers
+from affect.trial import Settings
 
 PREFIX = "inputs_"
 """Of the autoencoders' settings, beside the system's own of the same names."""

@@ -14,7 +14,6 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from affect.study import Settings
 from affect.systems import latents
 from affect.systems.base import Facts
 from affect.systems.gaussians import entropy
@@ -22,6 +21,7 @@ from affect.systems.multiview import semi_supervised_network
 from affect.systems.training import Network, Parameters
 from affect.systems.vae import AUTHOR_CODE, CLASSIFICATION, SHARED
 from affect.systems.views import Posterior, refuse_one
+from affect.trial import Settings
 
 
 def subsets(views: int) -> list[list[int]]:

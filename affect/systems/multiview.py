@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affect.study import Settings
 from affect.systems import latents, missing
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.gaussians import entropy, sample
@@ -40,6 +39,7 @@ from affect.systems.vae import (
     per_row,
 )
 from affect.systems.views import Fuse, Posterior, bound, mixture, mixture_log_weights, presence, refuse_one, views_of
+from affect.trial import Settings
 
 
 def semi_supervised_network(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from affect.data.task import FitData
 from affect.errors import UserError
-from affect.study import Settings
 from affect.systems.base import Facts
+from affect.trial import Settings
 
 
 def refuse_hidden(system: str, settings: Settings, name: str = "hidden") -> None:

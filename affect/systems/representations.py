@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 from affect.streams import stream
-from affect.study import Settings
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.correlation import covariance, expected, regularised, total_correlation, whitened
 from affect.systems.perceptrons import Perceptron
 from affect.systems.stack import Adam, Layout
 from affect.systems.training import Batch, Network, Parameters, Update
 from affect.systems.vae import SHARED, layers
+from affect.trial import Settings
 
 _OPTIMISER = {name: SHARED[name] for name in ("learning_rate", "epochs", "batch_size")}
 _SHAPE = {name: SHARED[name] for name in ("latent", "hidden", "units")}

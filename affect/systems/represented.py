@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from affect.data.task import Inputs
-from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Replicate
 from affect.systems.classic import svm_candidates, tsvm_candidates
 from affect.systems.estimators import EstimatorSystem
@@ -18,6 +17,7 @@ from affect.systems.refusals import refuse_hidden
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stages import DCCA, DCCAE, MAE, Stage, diverged
 from affect.systems.training import facts_of
+from affect.trial import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

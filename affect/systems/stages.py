@@ -17,13 +17,13 @@ import torch
 
 from affect.data.task import FitData
 from affect.errors import UserError
-from affect.study import Settings
 from affect.systems import representations
 from affect.systems.base import Facts, Fit, Hyperparameter, Replicate
 from affect.systems.missing import refuse_contradictions
 from affect.systems.probe import probe
 from affect.systems.refusals import refuse_single_view
 from affect.systems.training import Network, Parameters, Trainer, batches_per_epoch, facts_of
+from affect.trial import Settings
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from affect.data.task import FitData, Inputs
 from affect.errors import UserError
 from affect.streams import stream, torch_stream
-from affect.study import Settings
 from affect.systems.base import Facts
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Adam, Layout, NAdam
+from affect.trial import Settings
 
 Parameters = Mapping[str, Tensor]
 Scalars = Mapping[str, float | list[float]]

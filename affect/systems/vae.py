@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from affect.errors import UserError
-from affect.study import Settings
 from affect.systems import fitting, missing, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.perceptrons import Perceptron, Rows
@@ -33,6 +32,7 @@ from affect.systems.refusals import refuse_absent_classes, refuse_hidden
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Adam, Layout
 from affect.systems.training import Batch, Loss, Network, Parameters, Scalars, Update
+from affect.trial import Settings
 
 SHARED = {
     "learning_rate": Hyperparameter(3e-4, low=0.0, help="Adam step size"),

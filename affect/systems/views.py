@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from affect.errors import UserError
-from affect.study import Settings
 from affect.systems.base import Facts
 from affect.systems.gaussians import expected_log_prior, mixture_entropy, sample, split
 from affect.systems.perceptrons import CLASS, Perceptron, Rows
 from affect.systems.training import Parameters
 from affect.systems.vae import Joined, layers
+from affect.trial import Settings
 
 PENALTY = 1e8
 """Of (Σ λ - 1)² where the weights are squares, as in the authors' code. Adam divides by the size of past gradients, so that

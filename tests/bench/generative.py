@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from affect.data.task import FitData, Inputs
 from affect.engine.work import Probe
-from affect.study import Settings
 from affect.systems import get_system
 from affect.systems.base import resolve_settings
 from affect.systems.process import settle
 from affect.systems.training import Trainer, facts_of
 from affect.systems.vae import GenerativeSystem
+from affect.trial import Settings
 from tests.bench.arrangements import Subject
 from tests.bench.plain import batches
 from tests.bench.plain_vae import PlainM2, PlainSMVAE, vae_loss

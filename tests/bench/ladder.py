@@ -10,12 +10,12 @@ import torch
 
 from affect.data.task import FitData, Inputs
 from affect.engine.work import Probe
-from affect.study import Settings
 from affect.systems import get_system
 from affect.systems.base import Facts, resolve_settings
 from affect.systems.ladder import ATTRIBUTES, LadderSystem
 from affect.systems.process import settle
 from affect.systems.training import Trainer
+from affect.trial import Settings
 from tests.bench.arrangements import Subject
 from tests.bench.plain import PlainLadder, batches, ladder_step
 

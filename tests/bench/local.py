@@ -18,7 +18,8 @@ from affect.engine.provenance import Provenance
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace, workplace
-from affect.study import Resolved, Row, Study
+from affect.resolved import Resolved
+from affect.study import Row, Study
 
 CORES = len(os.sched_getaffinity(0))
 

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from affect.data.corpus import open_corpus
 from affect.data.task import Task
-from affect.study import TaskSpec, Trial
 from affect.systems import get_system
 from affect.systems.base import Replicate, fit_pack
 from affect.systems.process import settle
+from affect.trial import TaskSpec, Trial
 
 
 @lru_cache(maxsize=1)

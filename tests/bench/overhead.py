@@ -21,10 +21,11 @@ from affect.engine.plan import plan
 from affect.engine.run import PLANNED, Sizes
 from affect.engine.store import Store
 from affect.engine.work import measure, open_task
-from affect.study import Resolved, Trial
+from affect.resolved import Resolved
 from affect.systems import get_system
 from affect.systems.base import Replicate, fit_pack
 from affect.systems.process import settle
+from affect.trial import Trial
 from studies.ladder_ablation import STUDY
 from tests.bench.figures import Item, Line, Target
 from tests.bench.local import CORES, ray_running, resolve, train

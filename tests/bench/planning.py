@@ -15,7 +15,8 @@ from affect.engine.plan import Plan, plan
 from affect.engine.run import PLANNED
 from affect.report.build import build_report
 from affect.report.evidence import Evidence
-from affect.study import CorpusFacts, Resolved
+from affect.resolved import Resolved
+from affect.study import CorpusFacts
 from studies.ladder_ablation import STUDY
 from tests.bench.figures import Item, Line, Target
 from tests.bench.processes import Ready, alone

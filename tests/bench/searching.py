@@ -17,7 +17,8 @@ from affect.engine.on_ray import OnRay
 from affect.engine.search import WAVES_PER_SLOT, ResolvedSearch
 from affect.engine.searcher import Searcher
 from affect.engine.store import Store
-from affect.study import Row, Search, Settings
+from affect.study import Row, Search
+from affect.trial import Settings
 from search_spaces import ladder
 from studies.ladder_hyperparameters import STUDY
 from tests.bench.figures import Item, Line, Target

@@ -16,7 +16,9 @@ from affect.data.corpus import open_corpus
 from affect.data.twin import make_twin
 from affect.engine.plan import Plan, plan
 from affect.engine.run import PLANNED
-from affect.study import Mark, Resolved, Row, Scale, Study, Trial
+from affect.resolved import Resolved
+from affect.study import Mark, Row, Scale, Study
+from affect.trial import Trial
 from tests.bench.figures import Item, Line, Target, compared
 from tests.bench.local import CORES, ray_running, resolve, train
 from tests.bench.one_trial import fit_one

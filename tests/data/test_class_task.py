@@ -10,19 +10,20 @@ import pandas as pd
 import pytest
 import torch
 
-from affect import study
+from affect import trial
 from affect.data.corpus import Corpus, TargetInfo, class_target
 from affect.data.task import Task
 from affect.data.twin import twin_facts
 from affect.data.writer import array_view
 from affect.engine.plan import task_facts
 from affect.errors import UserError
-from affect.study import ALL_VIEWS, TaskSpec, Trial
+from affect.study import ALL_VIEWS
 from affect.systems import get_system, stages
 from affect.systems.base import Replicate, resolve_settings
 from affect.systems.fitting import calibration_rows
 from affect.systems.stack import Layout
 from affect.systems.training import Network, Trainer, Update, facts_of
+from affect.trial import TaskSpec, Trial
 
 ROWS = {"train": 400, "development": 30, "test": 30}
 RARE = 2
@@ -283,9 +284,9 @@ def test_ids_tell_versions_of_what_is_held_back(corpus, monkeypatch):
         return [Trial("toy", 1, "paper", {}, spec, 0, "cpu").id for spec in specs]
 
     now = ids()
-    monkeypatch.setattr(study, "HELD_BACK", study.HELD_BACK + 1)
+    monkeypatch.setattr(trial, "HELD_BACK", trial.HELD_BACK + 1)
     assert [a == b for a, b in zip(now, ids(), strict=True)] == [True, False, False, False]
-    assert study.HELD_BACK - 1 == 2, "raised whenever one of the tests above had to be changed"
+    assert trial.HELD_BACK - 1 == 2, "raised whenever one of the tests above had to be changed"
 
 
 def test_a_transductive_task_with_missing_views(corpus):

@@ -17,7 +17,7 @@ from affect.data.manifest import FORMAT, MANIFEST, SAMPLES
 from affect.data.task import Task
 from affect.data.writer import array_view
 from affect.errors import UserError
-from affect.study import TaskSpec
+from affect.trial import TaskSpec
 
 
 def change_manifest(folder: Path, **changes: Any) -> None:

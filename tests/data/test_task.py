@@ -15,7 +15,7 @@ from affect.data.task import CLIP, Task, column_moments, labelled_count
 from affect.data.writer import array_view, write_corpus
 from affect.engine.plan import task_facts
 from affect.errors import UserError
-from affect.study import TaskSpec, Trial
+from affect.trial import TaskSpec, Trial
 
 TARGETS = ("arousal", "valence")
 SIZES = {"train": 1000, "development": 30, "test": 20, "unlabelled": 50}

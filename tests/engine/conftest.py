@@ -16,7 +16,8 @@ from affect.data.corpus import Corpus
 from affect.engine import lease
 from affect.engine.provenance import Provenance
 from affect.engine.work import Workplace
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.engine import engine_fakes
 from tests.engine.helpers import PATIENCE, Results, make_corpus, make_study
 

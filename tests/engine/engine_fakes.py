@@ -18,12 +18,12 @@ from torch import Tensor
 import affect.systems
 from affect.errors import UserError
 from affect.streams import stream
-from affect.study import Settings
 from affect.systems.base import AtOnce, Facts, Fit, Fitting, Hyperparameter, Replicate
 from affect.systems.fitting import StackedFitting
 from affect.systems.ladder import LadderSystem
 from affect.systems.shards import ALONE, Shard
 from affect.systems.training import Scalars
+from affect.trial import Settings
 
 EPOCHS = 3
 PROBE_FAULTS = ("probe_error", "probe_memory", "probe_endless", "probe_kill", "probe_kill_once")

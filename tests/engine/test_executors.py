@@ -21,7 +21,8 @@ from affect.engine.on_train import OnTrain
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.engine.helpers import GRID, Silent
 
 Resolve = Callable[..., Resolved]

@@ -25,7 +25,8 @@ from affect.engine.work import ALL_ROWS, MISSING_ROWS, PackResult, Workplace, op
 from affect.report import Evidence
 from affect.report.analysis import analyse
 from affect.report.figures import draw
-from affect.study import Figure, Resolved, Row, Scale, Study
+from affect.resolved import Resolved
+from affect.study import Figure, Row, Scale, Study
 from affect.systems.base import AtOnce, Fit, Fitting, Replicate
 from affect.systems.shards import ALONE, Shard
 from tests.engine.engine_fakes import Toy

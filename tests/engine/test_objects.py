@@ -22,7 +22,8 @@ from affect.engine.run import run
 from affect.engine.store import Store
 from affect.engine.work import Workplace, run_pack
 from affect.errors import UserError
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.engine.helpers import NO_ROWS, Results, Silent, another_run
 
 Resolve = Callable[..., Resolved]

@@ -23,7 +23,8 @@ from affect.engine.on_train import OnTrain
 from affect.engine.scratch import Scratch
 from affect.engine.work import Workplace
 from affect.errors import UserError
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.engine.engine_fakes import notes
 from tests.engine.helpers import environment
 from tests.engine.test_executors import go

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from affect.engine import path
 from affect.engine.search import ResolvedSearch
-from affect.study import Resolved, Row, Search
+from affect.resolved import Resolved
+from affect.study import Row, Search
 from tests.engine.engine_fakes import climbs
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from affect.engine.plan import Plan, plan
 from affect.errors import UserError
-from affect.study import Resolved, Row, TaskSpec, Trial
+from affect.resolved import Resolved
+from affect.study import Row
+from affect.trial import TaskSpec, Trial
 from tests.engine.helpers import GRID, NO_ROWS
 
 Resolve = Callable[..., Resolved]

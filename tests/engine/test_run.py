@@ -18,7 +18,8 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Workplace
 from affect.errors import UserError
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.engine.helpers import GRID, NO_ROWS
 
 Resolve = Callable[..., Resolved]

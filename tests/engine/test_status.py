@@ -16,7 +16,8 @@ from affect.engine.status import pace, show, standing
 from affect.engine.store import Store
 from affect.engine.work import Workplace
 from affect.errors import UserError
-from affect.study import Resolved, Row
+from affect.resolved import Resolved
+from affect.study import Row
 from tests.engine.helpers import GRID, Silent, another_run
 
 Resolve = Callable[..., Resolved]

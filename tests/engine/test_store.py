@@ -25,7 +25,9 @@ from affect.engine.store import TABLES, Store
 from affect.engine.work import PackResult, Workplace, run_pack
 from affect.errors import UserError
 from affect.files import TEMPORARY
-from affect.study import Resolved, Row, SearchRecord, Trial
+from affect.resolved import Resolved, SearchRecord
+from affect.study import Row
+from affect.trial import Trial
 from tests.engine.helpers import NO_ROWS, Results, Silent, another_run
 
 Resolve = Callable[..., Resolved]

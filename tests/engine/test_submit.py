@@ -28,7 +28,7 @@ from affect.engine.provenance import RECORD, Provenance, provenance, source_hash
 from affect.engine.submit import _follow, absolute_arguments, files_sent, refuse_too_large, submit
 from affect.engine.work import open_task
 from affect.errors import UserError
-from affect.study import TaskSpec
+from affect.trial import TaskSpec
 from tests.engine import toy_study
 from tests.engine.helpers import ROOT, completed, environment
 

@@ -19,7 +19,9 @@ from affect.engine.tuning import carry_on, fits, reconcile
 from affect.engine.waves import WaveResult
 from affect.engine.work import Workplace
 from affect.errors import UserError
-from affect.study import Resolved, Row, Search, Settings
+from affect.resolved import Resolved
+from affect.study import Row, Search
+from affect.trial import Settings
 from tests.engine.engine_fakes import climbs
 
 DEADLY = 0.6

@@ -15,7 +15,8 @@ from affect.engine.search import ResolvedSearch, outline
 from affect.engine.waves import Wave, promoted, run_wave
 from affect.engine.work import Workplace
 from affect.errors import UserError
-from affect.study import Resolved, Row, Search
+from affect.resolved import Resolved
+from affect.study import Row, Search
 from tests.engine.engine_fakes import climbs
 from tests.engine.helpers import NO_ROWS
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from affect.report import Evidence
-from affect.study import Claim, CorpusFacts, Figure, Mark, Resolved, Row, Scale, Study, Table
+from affect.resolved import Resolved
+from affect.study import Claim, CorpusFacts, Figure, Mark, Row, Scale, Study, Table
 
 TARGETS = ("arousal", "valence", "dominance")
 SYSTEMS = ("STL", "MTL", "Lad+L+STL", "Lad+L+MTL", "Lad+UL+STL", "Lad+UL+MTL")

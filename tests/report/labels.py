@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from affect.report import Evidence
-from affect.study import CorpusFacts, Mark, Resolved, Row, Scale, Study, Table
+from affect.resolved import Resolved
+from affect.study import CorpusFacts, Mark, Row, Scale, Study, Table
 
 FRACTIONS = (0.01, 0.03)
 LEVELS = {"Ours": 0.85, "Theirs (across)": 0.86, "Theirs (Eye)": 0.80, "Ours, c 0.1": 0.9, "floor": 0.7}

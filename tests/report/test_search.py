@@ -12,8 +12,9 @@ import pytest
 from affect.report import Evidence, SearchEvidence, build_report
 from affect.report.analysis import analyse
 from affect.report.search import history, importance, path_grid, search_blocks, slices, winner_grid
+from affect.resolved import Resolved, SearchRecord
 from affect.stats import sign_flip
-from affect.study import Mark, Resolved, Row, Scale, SearchRecord, Table
+from affect.study import Mark, Row, Scale, Table
 from tests.report.conftest import make_resolved, make_study, make_values
 
 NAMES = ("MTL, hand-set", "MTL, suggestion 3", "MTL, suggestion 7")

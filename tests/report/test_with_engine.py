@@ -16,7 +16,8 @@ from affect.engine.store import Store
 from affect.report import Evidence
 from affect.report.analysis import analyse
 from affect.report.published import read_published
-from affect.study import Resolved, Study
+from affect.resolved import Resolved
+from affect.study import Study
 
 from .conftest import SYSTEMS, make_resolved
 

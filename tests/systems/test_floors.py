@@ -16,10 +16,10 @@ from affect.data.readers.emobank import prepare_emobank
 from affect.data.readers.qcc import prepare_qcc
 from affect.data.task import Task
 from affect.stats.concordance import ccc, ccc_columns
-from affect.study import TaskSpec
 from affect.systems import floors, get_system
 from affect.systems.base import Fit, Replicate, fit_pack
 from affect.systems.process import settle
+from affect.trial import TaskSpec
 from tests.systems.toy import TARGETS, toy_data
 
 ORDER = ("valence", "arousal", "dominance")

@@ -10,10 +10,10 @@ import pytest
 from affect.data.readers.qcc import prepare_qcc
 from affect.data.task import Task
 from affect.stats.concordance import ccc_columns
-from affect.study import TaskSpec
 from affect.systems import get_system
 from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.systems.process import settle
+from affect.trial import TaskSpec
 from tests.bench.plain_mtl import plain_mtl
 
 QCC = Path(__file__).parents[2].parent / "shared" / "data" / "qcc_speech_vad"

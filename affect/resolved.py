@@ -1,0 +1,69 @@
+"""Studies and searches with every open choice fixed: what a run works from, and what its report reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from affect.study import CorpusFacts, Row, Study
+from affect.trial import Settings
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A study with every open choice fixed: what `plan` and the report work from."""
+
+    study: Study
+    scale: str
+    corpus: CorpusFacts
+    rows: tuple[Row, ...]
+    label_fractions: tuple[float, ...]
+    seeds: int
+    selection_seeds: int
+    preset: str
+    protocol: str
+    overrides: Settings
+    """`--set` over the study's settings for this corpus."""
+    device: str
+    first_seed: int = 0
+
+    @property
+    def report(self) -> str:
+        """Where its report lies among reports: the study's name and, below it, what departs from the study's own."""
+        own = next(iter(self.study.scales.values())).corpus, self.study.protocols[0], self.study.presets[0]
+        chosen = self.corpus.name, self.protocol, self.preset
+        apart = [choice for choice, usual in zip(chosen, own, strict=True) if choice != usual]
+        return "/".join([self.study.name, *(["-".join(apart)] if apart else [])])
+
+    @property
+    def seed_range(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def family(self, baseline: str) -> tuple[str, ...]:
+        """The rows whose comparisons with `baseline`, on every target, are one family: all that the study declares
+        at this scale, floors and grids aside, run or not. To run fewer must not make a mark cheaper."""
+        declared = (row.name for row in (*self.study.scales[self.scale].rows, *self.rows) if row.competes)
+        return tuple(name for name in dict.fromkeys(declared) if name != baseline)
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """A search as it was carried out: what its report needs beside rows and the history of its suggestions."""
+
+    name: str
+    corpus: str
+    system: str
+    label_fraction: float
+    search_seeds: int
+    rungs: tuple[int, ...]
+    reduction: int
+    refits: Resolved | None = None
+    """None while suggestions are lacking."""
+    importances: Mapping[str, float] = field(default_factory=dict)
+    """Parameter → its share in what sets the better suggestions apart."""
+    control: str | None = None
+    """Name of the search that stopped nothing."""
+    winner: str | None = None
+    """Row of `refits` that is best on development data."""
+    path: Resolved | None = None
+    """The ablation path, a row per step."""
