@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from affect.command import _parser, resolve
+from affect.choices import resolve
+from affect.command import _parser
 from affect.data import prepare
 from affect.data.twin import twin_facts
 from affect.engine.plan import Plan, plan, settings_of, task_facts

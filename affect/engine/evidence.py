@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from affect.engine.plan import Plan, candidates_of, plan
+from affect.engine.results import SHOWN_SEED
 from affect.engine.store import Store
-from affect.engine.work import SHOWN_SEED
 from affect.resolved import Resolved
 from affect.systems import get_system
 from affect.trial import Trial

@@ -10,7 +10,8 @@ from typing import Literal, Protocol, TypeVar
 import torch
 
 from affect.engine.packs import GUESS, Measure, Pack
-from affect.engine.work import PackResult, Probe, Workplace, measure, run_pack
+from affect.engine.results import PackResult, Workplace
+from affect.engine.work import Probe, measure, run_pack
 from affect.errors import UserError
 from affect.systems.base import Fitting, Watch
 from affect.systems.shards import ALONE, Severed, Shard

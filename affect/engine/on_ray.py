@@ -28,7 +28,8 @@ from affect.engine.executors import (
 )
 from affect.engine.packs import Measure, Pack
 from affect.engine.provenance import ROOT, SOURCES
-from affect.engine.work import PackResult, Probe, Workplace
+from affect.engine.results import PackResult, Workplace
+from affect.engine.work import Probe
 from affect.errors import UserError
 
 LOCAL_STORE_BYTES = 512 * 1024**2

@@ -24,8 +24,9 @@ import torch
 from affect.engine.executors import TRIES, Beat, Failure, attempt, attempt_measure
 from affect.engine.on_ray import OnRay
 from affect.engine.packs import Measure, Pack
+from affect.engine.results import PackResult, Workplace
 from affect.engine.scratch import Scratch
-from affect.engine.work import PackResult, Probe, Workplace
+from affect.engine.work import Probe
 from affect.errors import UserError
 from affect.systems.base import Fitting
 from affect.systems.shards import Shard

@@ -14,8 +14,9 @@ from affect.engine.executors import TRIES, Executor, Failure, Interrupted, Outco
 from affect.engine.packs import Group, Grouping, Measure, Pack, partition
 from affect.engine.plan import DEVELOPMENT, Key, Plan, plan, task_facts
 from affect.engine.progress import Display, State
+from affect.engine.results import Workplace, failed_result
 from affect.engine.store import Store, open_packs
-from affect.engine.work import Probe, Workplace, failed_result
+from affect.engine.work import Probe
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.systems.base import Facts

@@ -16,11 +16,11 @@ from affect.engine.journal import open_journal
 from affect.engine.on_ray import OnRay
 from affect.engine.progress import Display, SearchState
 from affect.engine.refits import development_means, refits, winner_of
+from affect.engine.results import Workplace
 from affect.engine.run import Summary, run
 from affect.engine.search import ResolvedSearch, history_of, stored_statuses
 from affect.engine.store import Store
 from affect.engine.waves import WaveResult
-from affect.engine.work import Workplace
 from affect.resolved import Resolved, SearchRecord
 from affect.study import Row
 

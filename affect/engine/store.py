@@ -19,8 +19,8 @@ from affect.engine import index, parquet, requests
 from affect.engine.files import Folder, Guard
 from affect.engine.packs import Pack, pack_id
 from affect.engine.parquet import SUFFIX
+from affect.engine.results import PackResult
 from affect.engine.uris import open_folder
-from affect.engine.work import PackResult
 from affect.errors import UserError
 from affect.resolved import Resolved, SearchRecord
 from affect.study import CorpusFacts

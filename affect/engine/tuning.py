@@ -24,10 +24,10 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from affect.engine import suggestions
+from affect.engine.results import Workplace
 from affect.engine.search import ResolvedSearch
 from affect.engine.suggestions import Suggestion
 from affect.engine.waves import COMPLETE, DIVERGED, Verdict, Wave, WaveResult, run_wave
-from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.streams import stream_key
 

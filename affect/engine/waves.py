@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from affect.engine.packs import Pack, cut
-from affect.engine.work import PackResult, Probe, Workplace, measure, open_task, result_of
+from affect.engine.results import PackResult, Workplace, result_of
+from affect.engine.work import Probe, measure, open_task
 from affect.errors import UserError
 from affect.systems import get_system
 from affect.systems.base import Fitting, Replicate

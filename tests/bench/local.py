@@ -15,9 +15,9 @@ from affect.engine.on_ray import OnRay
 from affect.engine.packs import Pack
 from affect.engine.progress import Shown
 from affect.engine.provenance import Provenance
+from affect.engine.results import Workplace, workplace
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
-from affect.engine.work import Workplace, workplace
 from affect.resolved import Resolved
 from affect.study import Row, Study
 

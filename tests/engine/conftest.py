@@ -15,7 +15,7 @@ import affect.systems
 from affect.data.corpus import Corpus
 from affect.engine import lease
 from affect.engine.provenance import Provenance
-from affect.engine.work import Workplace
+from affect.engine.results import Workplace
 from affect.resolved import Resolved
 from affect.study import Row
 from tests.engine import engine_fakes

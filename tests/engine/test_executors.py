@@ -18,9 +18,9 @@ from affect.engine.evidence import evidence
 from affect.engine.executors import Executor, Inline, local_slots, out_of_memory
 from affect.engine.on_ray import OnRay
 from affect.engine.on_train import OnTrain
+from affect.engine.results import Workplace
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
-from affect.engine.work import Workplace
 from affect.resolved import Resolved
 from affect.study import Row
 from tests.engine.helpers import GRID, Silent

@@ -19,9 +19,10 @@ from affect.engine.executors import Inline
 from affect.engine.packs import Pack
 from affect.engine.plan import plan
 from affect.engine.provenance import Provenance
+from affect.engine.results import ALL_ROWS, MISSING_ROWS, PackResult, Workplace
 from affect.engine.run import run
 from affect.engine.store import Store
-from affect.engine.work import ALL_ROWS, MISSING_ROWS, PackResult, Workplace, open_task, run_pack
+from affect.engine.work import open_task, run_pack
 from affect.report import Evidence
 from affect.report.analysis import analyse
 from affect.report.figures import draw

@@ -18,9 +18,10 @@ from affect.engine.executors import Inline
 from affect.engine.objects import ObjectFolder
 from affect.engine.packs import Pack
 from affect.engine.plan import plan
+from affect.engine.results import Workplace
 from affect.engine.run import run
 from affect.engine.store import Store
-from affect.engine.work import Workplace, run_pack
+from affect.engine.work import run_pack
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row

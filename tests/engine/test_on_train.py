@@ -20,8 +20,8 @@ import pytest
 from affect.engine.executors import Executor, Inline
 from affect.engine.on_ray import STILLBORN, OnRay, _Gone
 from affect.engine.on_train import OnTrain
+from affect.engine.results import Workplace
 from affect.engine.scratch import Scratch
-from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row

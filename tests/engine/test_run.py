@@ -14,9 +14,9 @@ from affect.engine.evidence import evidence
 from affect.engine.executors import Inline
 from affect.engine.plan import plan
 from affect.engine.progress import State
+from affect.engine.results import Workplace
 from affect.engine.run import Summary, run
 from affect.engine.store import Store
-from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row
@@ -113,7 +113,8 @@ def test_a_failing_trial_harms_no_other(resolve: Resolve, place: Workplace, tmp_
 
 def test_a_failed_row_gives_way_to_its_trial(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:
     from affect.engine.packs import Pack
-    from affect.engine.work import failed_result, run_pack
+    from affect.engine.results import failed_result
+    from affect.engine.work import run_pack
 
     trials = plan(resolve(Row("toy")), NO_ROWS).trials
     store = Store(str(tmp_path), "trial_study")

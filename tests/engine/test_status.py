@@ -11,10 +11,10 @@ from rich.console import Console
 
 from affect.engine.executors import Inline
 from affect.engine.plan import plan
+from affect.engine.results import Workplace
 from affect.engine.run import run
 from affect.engine.status import pace, show, standing
 from affect.engine.store import Store
-from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row

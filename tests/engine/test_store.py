@@ -20,9 +20,10 @@ from affect.engine.executors import Inline
 from affect.engine.files import LocalFolder, make_folder
 from affect.engine.packs import Pack, cut, pack_id
 from affect.engine.plan import plan
+from affect.engine.results import PackResult, Workplace
 from affect.engine.run import run
 from affect.engine.store import TABLES, Store
-from affect.engine.work import PackResult, Workplace, run_pack
+from affect.engine.work import run_pack
 from affect.errors import UserError
 from affect.files import TEMPORARY
 from affect.resolved import Resolved, SearchRecord

@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 from affect.engine import suggestions
 from affect.engine.files import LocalFolder
 from affect.engine.journal import open_journal
+from affect.engine.results import Workplace
 from affect.engine.search import ResolvedSearch
 from affect.engine.tuning import carry_on, fits, reconcile
 from affect.engine.waves import WaveResult
-from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row, Search

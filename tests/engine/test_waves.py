@@ -11,9 +11,9 @@ import pytest
 from affect.engine.packs import Pack
 from affect.engine.path import changes
 from affect.engine.plan import plan
+from affect.engine.results import Workplace
 from affect.engine.search import ResolvedSearch, outline
 from affect.engine.waves import Wave, promoted, run_wave
-from affect.engine.work import Workplace
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row, Search
