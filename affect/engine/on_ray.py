@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ LOCAL_STORE_BYTES = 512 * 1024**2
 """Object store of a local Ray: only results pass through it. (A quarter of the machine would be taken otherwise.)"""
 PATIENCE, LATECOMERS = 600.0, 120.0
 """Seconds to wait for the first worker of all before asking whether there will ever be one, and for the others."""
+SILENCE = 20.0
+"""Seconds of waiting for a worker after which a run says so."""
 STILLBORN = 5
 """Workers in a row that end while starting before a run is given up that has no others."""
 
@@ -198,11 +201,14 @@ class OnRay:
         return [found[index] for index in range(len(probes))]
 
     def _await_workers(self, all_of_them: bool) -> None:
-        started = time.monotonic()
+        started, told = time.monotonic(), False
         while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + LATECOMERS):
             self._collect(1.0)
-            if not self._idle and not self._running and time.monotonic() > started + PATIENCE:
-                kind = "GPU" if self.device == "cuda" else "CPU"
+            waited, kind = time.monotonic() - started, "GPU" if self.device == "cuda" else "CPU"
+            if waited > SILENCE and not self._idle and not told:
+                told = True
+                print(f"Waiting for a free {kind} of Ray, up to {PATIENCE:.0f} s.", file=sys.stderr)
+            if not self._idle and not self._running and waited > PATIENCE:
                 raise UserError(f"Ray has had no free {kind} for {PATIENCE:.0f} s; is the cluster in use by others?")
 
     def _more_to_come(self) -> bool:

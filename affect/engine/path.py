@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from affect.engine.refits import derived
-from affect.engine.search import ResolvedSearch
+from affect.engine.search import ResolvedSearch, outline
 from affect.resolved import Resolved
 from affect.study import Row
 from affect.trial import Settings
@@ -32,27 +32,31 @@ class Change:
         return ", ".join(f"{n} {v if isinstance(v, str) else format(v, '.3g')}" for n, v in self.settings.items())
 
 
+def factors(search: ResolvedSearch) -> list[tuple[str, ...]]:
+    """What is searched, setting by setting; those that belong together are one."""
+    return _grouped(search, sorted(outline(search.declared.space)[1]))
+
+
 def changes(search: ResolvedSearch, winner: Settings) -> list[Change]:
     """The factors in which `winner` (suggested settings) differs from the hand-set configuration."""
     before, after = (search.full_settings_of(settings) for settings in ({}, winner))
     differing = [name for name in after if before[name] != after[name]]
-    found: list[Change] = []
-    for name in differing:
-        group = next((group for group in search.declared.together if name in group), (name,))
-        change = Change({each: after[each] for each in group})
-        if change not in found:
-            found.append(change)
-    return found
+    return [Change({name: after[name] for name in group}) for group in _grouped(search, differing)]
 
 
-def alone(search: ResolvedSearch, factors: Sequence[Change]) -> Resolved:
+def _grouped(search: ResolvedSearch, names: Sequence[str]) -> list[tuple[str, ...]]:
+    together = {name: group for group in search.declared.together for name in group}
+    return list(dict.fromkeys(together.get(name, (name,)) for name in names))
+
+
+def alone(search: ResolvedSearch, made: Sequence[Change]) -> Resolved:
     """Each change by itself beside the hand-set configuration, as a study on fresh seeds."""
-    return _study(search, (_row(search, [], HAND_SET), *(_row(search, [each], each.label) for each in factors)))
+    return _study(search, (_row(search, [], HAND_SET), *(_row(search, [each], each.label) for each in made)))
 
 
-def ordered(factors: Sequence[Change], means: Mapping[str, float]) -> list[Change]:
+def ordered(made: Sequence[Change], means: Mapping[str, float]) -> list[Change]:
     """By the development mean of each change alone, the highest first; what diverged (it has none) comes last."""
-    return sorted(factors, key=lambda each: -means.get(each.label, -math.inf))
+    return sorted(made, key=lambda each: -means.get(each.label, -math.inf))
 
 
 def walked(search: ResolvedSearch, order: Sequence[Change]) -> Resolved:

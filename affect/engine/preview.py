@@ -36,6 +36,9 @@ def preview(resolved: Resolved, store: Store, slots: int, console: Console) -> N
 
 def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: int, console: Console) -> None:
     """Print what searches would take. Writes nothing; costs are measured in this process, with the hand-set settings."""
+    from affect.engine import path
+    from affect.engine.search import outline
+
     sizes = Sizes(searches[0].resolved, lambda: slots)
     hand_set = [search.trials_of({})[0] for search in searches]
     sizes.learn([], [(trial, search.total) for trial, search in zip(hand_set, searches, strict=True)], Inline().measure)
@@ -47,12 +50,12 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
         "search of",
         "labels",
         "suggestions",
-        "over",
+        "done",
         "a wave",
         "seeds",
         "compared after",
         "refits",
-        "expected time",
+        "worker time",
     ):
         table.add_column(name, justify="left" if name == "search of" else "right")
     total = 0.0
@@ -61,7 +64,8 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
         over = len(known[search.name][1]) if search.name in known else 0
         declared = search.declared
         suggested = max(0, search.total - over) * search.seeds * search.expected_share * (2 if declared.control else 1)
-        seconds = each * (suggested + (declared.refits + 1) * declared.refit_seeds)
+        on_path = 2 * len(path.factors(search)) * declared.path_seeds
+        seconds = each * (suggested + (declared.refits + 1) * declared.refit_seeds + on_path)
         total += seconds
         table.add_row(
             declared.system + (" and control" if declared.control else ""),
@@ -74,8 +78,15 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
             f"{declared.refits} + hand-set, {declared.refit_seeds} seeds",
             duration(seconds),
         )
-    table.caption = f"about {duration(total / slots)} on {slots} workers, and the ablation path"
+    names = {search.declared.system: ", ".join(sorted(outline(search.declared.space)[1])) for search in searches}
+    table.caption = f"about {duration(total / slots)} on {slots} workers, refits and ablation path included"
     console.print(table)
+    for system, searched in names.items():
+        console.print(f"{system} is searched in {searched}.", highlight=False)
+    if any(search.declared.control for search in searches):
+        console.print(
+            "A control is the same search with nothing stopped, for as many optimiser steps.", highlight=False
+        )
     for declared in {search.declared.refit_seeds: search.declared for search in searches}.values():
         family = declared.refits * len(searches[0].resolved.study.targets)
         enough = "enough" if resolvable(declared.refit_seeds, family) else "too few for marks"
@@ -89,7 +100,17 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
 def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:
     corpus = resolved.corpus
     table = Table(title=f"{resolved.study.title}: {corpus.banner}", title_justify="left")
-    for name in ("system", "labels", "cells", "trials", "stored", "to run", "packs", "after choices", "expected time"):
+    for name in (
+        "system",
+        "labels",
+        "cells",
+        "trials",
+        "stored",
+        "to run",
+        "packs",
+        "after choices",
+        "worker time",
+    ):
         table.add_column(name, justify="left" if name == "system" else "right", no_wrap=True)
     packs = partition(wanted.pending, sizes.group_of, sizes, slots)
     total = 0.0

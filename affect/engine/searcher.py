@@ -99,7 +99,7 @@ class Searcher:
         from affect.engine.tuning import carry_on
 
         watch, known = _Watch(search, self.display), self.store.searches().get(search.name)
-        kept = 0
+        kept = -1
 
         def commit(found: WaveResult) -> None:
             if found.result is not None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from affect.engine.plan import DEVELOPMENT, Plan, plan
 from affect.engine.progress import duration
 from affect.engine.store import Store
-from affect.resolved import Resolved
+from affect.resolved import Resolved, SearchRecord
 
 RECENT = 600.0
 """Seconds before the newest result over which speed is measured."""
@@ -121,9 +121,9 @@ def _best(resolved: Resolved, wanted: Plan, trials: pd.DataFrame) -> Iterator[Be
                 yield max(leaders, key=lambda best: best.value)
 
 
-def _searches(store: Store) -> Table:
+def _searches(store: Store, trials: pd.DataFrame) -> Table:
     """Suggestions of every search by how they ended, and the best that went all the way."""
-    table = Table("search", "corpus", "labels", "suggestions", "best so far", "winner on fresh seeds")
+    table = Table("search", "corpus", "labels", "suggestions", "best so far", "best refit on fresh seeds")
     for record, history in store.searches().values():
         counts = ", ".join(
             f"{count} {status}" for status, count in history["status"].value_counts().sort_index().items()
@@ -133,11 +133,23 @@ def _searches(store: Store) -> Table:
             record.system + (", control" if "-control-" in record.name else ""),
             record.corpus,
             f"{record.label_fraction:.4g}",
-            counts,
+            counts or "none over yet",
             "" if np.isnan(best) else f"{best:.3f}",
-            record.winner or "",
+            _compared(record, trials),
         )
     return table
+
+
+def _compared(record: SearchRecord, trials: pd.DataFrame) -> str:
+    """The winner of a search beside the hand-set configuration, by development means."""
+    if record.refits is None or record.winner is None:
+        return ""
+    from affect.engine.refits import development_means  # loads Optuna
+
+    means = development_means(plan(record.refits, trials), trials, len(record.refits.study.targets))
+    hand = means.get(record.refits.rows[0].name)
+    beside = "" if hand is None else f", hand-set {hand:.3f}"
+    return f"{record.winner} {means[record.winner]:.3f}{beside}" if record.winner in means else record.winner
 
 
 def show(store: Store, console: Console) -> None:
@@ -157,7 +169,7 @@ def show(store: Store, console: Console) -> None:
             best.add_row(
                 corpus, f"{b.label_fraction:.4g}", b.target, b.system, f"{b.value:.3f}", f"{b.seeds} of {b.of}"
             )
-    searches = _searches(store)
+    searches = _searches(store, trials)
     run = "a run is adding to it now" if store.in_use() else "no run is adding to it now"
     console.print(f"{store.folder}: {run}.", highlight=False, markup=False)
     if state.row_count or not searches.row_count:
@@ -166,6 +178,6 @@ def show(store: Store, console: Console) -> None:
         console.print(searches)
     if best.row_count:
         console.print(best)
-    if found is not None:
-        speed = f"{found.trials_per_minute:.3g} trials a minute in {found.workers:.1f} packs at once"
+    if found is not None and store.in_use():
+        speed = f"{found.trials_per_minute:.3g} trials a minute by {found.workers:.1f} workers"
         console.print(f"Lately {speed}.", highlight=False)
