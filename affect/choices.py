@@ -1,4 +1,5 @@
-"""The open choices of a study, fixed from its command line: every mistake is found here, before anything is written."""
+"""The open choices of a study, fixed from its command line. Mistakes are found before anything is written; those in settings
+show when a plan is made."""
 
 from __future__ import annotations
 

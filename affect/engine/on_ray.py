@@ -207,7 +207,7 @@ class OnRay:
             waited, kind = time.monotonic() - started, "GPU" if self.device == "cuda" else "CPU"
             if waited > SILENCE and not self._idle and not told:
                 told = True
-                print(f"Waiting for a free {kind} of Ray, up to {PATIENCE:.0f} s.", file=sys.stderr)
+                print(f"No worker of Ray is ready yet; is this run waiting for a free {kind}?", file=sys.stderr)
             if not self._idle and not self._running and waited > PATIENCE:
                 raise UserError(f"Ray has had no free {kind} for {PATIENCE:.0f} s; is the cluster in use by others?")
 

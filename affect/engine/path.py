@@ -2,8 +2,8 @@
 
 Every change is first tried alone; then they are made one after another, the one that gained most on development data first.
 So what a factor is worth is told in the company of those before it, for twice as many configurations as there are factors.
-(Fawcett and Hoos 2016 choose anew at each step, which takes half their square.) Pure: what to train next follows from the
-rows that are there.
+(Fawcett and Hoos 2016 choose anew at each step, which takes half the square of their number.) Pure: what to train next follows
+from the rows that are there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Change:
 
 
 def factors(search: ResolvedSearch) -> list[tuple[str, ...]]:
-    """What is searched, setting by setting; those that belong together are one."""
+    """All that a winner may change, setting by setting; those that belong together are one."""
     return _grouped(search, sorted(outline(search.declared.space)[1]))
 
 

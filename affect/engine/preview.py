@@ -1,4 +1,4 @@
-"""What `--plan` prints: cells, trials, packs, expected time, what exists, and what the seeds can resolve."""
+"""What `--plan` prints: cells, trials, packs, what workers would take, what exists, and what the seeds can resolve."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
         over = len(known[search.name][1]) if search.name in known else 0
         declared = search.declared
         suggested = max(0, search.total - over) * search.seeds * search.expected_share * (2 if declared.control else 1)
-        on_path = 2 * len(path.factors(search)) * declared.path_seeds
-        seconds = each * (suggested + (declared.refits + 1) * declared.refit_seeds + on_path)
+        after = (declared.refits + 1) * declared.refit_seeds + 2 * len(path.factors(search)) * declared.path_seeds
+        if search.name in known and known[search.name][0].path is not None:
+            after = 0
+        seconds = each * (suggested + after)
         total += seconds
         table.add_row(
             declared.system + (" and control" if declared.control else ""),
@@ -82,7 +84,7 @@ def preview_searches(searches: Sequence[ResolvedSearch], store: Store, slots: in
     table.caption = f"about {duration(total / slots)} on {slots} workers, refits and ablation path included"
     console.print(table)
     for system, searched in names.items():
-        console.print(f"{system} is searched in {searched}.", highlight=False)
+        console.print(f"The search of {system} varies {searched}.", highlight=False)
     if any(search.declared.control for search in searches):
         console.print(
             "A control is the same search with nothing stopped, for as many optimiser steps.", highlight=False

@@ -156,7 +156,7 @@ class ResolvedSearch:
 
     @property
     def _fewest(self) -> int:
-        """With fewer suggestions in a wave, ASHA lets one go on whatever it is worth."""
+        """The smallest wave to cut: while no others are known, ASHA lets one of fewer go on whatever it is worth."""
         return self.declared.reduction if self.rungs else 1
 
 

@@ -82,12 +82,14 @@ class Searcher:
         wanted = refits(search, suggestions.best(study, search.declared.refits))
         with self.executor.standing():
             summary = self._run(wanted)
-            record = replace(record, refits=wanted, winner=None, path=None)
             if summary is not None and not summary.plan.pending:
                 winner = winner_of(wanted, summary.plan, self.store.rows())
+                walked = record.path if winner is not None and record.winner == winner.name else None
+                record = replace(record, refits=wanted, winner=winner.name if winner else None, path=walked)
                 if winner is not None:
-                    record = replace(record, winner=winner.name)
                     record, summary = self._path(search, record, winner, summary)
+            elif record.winner is None:
+                record = replace(record, refits=wanted)
         self.store.save_search(record, history_of(search, study))
         if summary is None:
             return Outcome(record, False, failed)
@@ -129,15 +131,17 @@ class Searcher:
     ) -> tuple[SearchRecord, Summary | None]:
         """Walk from the hand-set configuration to the winner, in an order planned from the rows of each change alone. Only
         a path that came to its end is kept."""
-        factors = path.changes(search, winner.candidates[0])
-        alone = self._run(path.alone(search, factors))
+        made = path.changes(search, winner.candidates[0])
+        if not made:
+            return record, summary
+        alone = self._run(path.alone(search, made))
         if alone is None:
             return record, None
         summary = summary.followed_by(alone)
         if alone.plan.pending:
             return record, summary
         means = development_means(alone.plan, self.store.rows(), len(search.resolved.study.targets))
-        wanted = path.walked(search, path.ordered(factors, means))
+        wanted = path.walked(search, path.ordered(made, means))
         walk = self._run(wanted)
         if walk is None:
             return record, None

@@ -13,6 +13,7 @@ from rich.table import Table
 from affect.engine.plan import DEVELOPMENT, Plan, plan
 from affect.engine.progress import duration
 from affect.engine.store import Store
+from affect.errors import UserError
 from affect.resolved import Resolved, SearchRecord
 
 RECENT = 600.0
@@ -123,7 +124,9 @@ def _best(resolved: Resolved, wanted: Plan, trials: pd.DataFrame) -> Iterator[Be
 
 def _searches(store: Store, trials: pd.DataFrame) -> Table:
     """Suggestions of every search by how they ended, and the best that went all the way."""
-    table = Table("search", "corpus", "labels", "suggestions", "best so far", "best refit on fresh seeds")
+    table = Table(
+        "search", "corpus", "labels", "suggestions", "best so far", "best refit, on development data of fresh seeds"
+    )
     for record, history in store.searches().values():
         counts = ", ".join(
             f"{count} {status}" for status, count in history["status"].value_counts().sort_index().items()
@@ -146,10 +149,13 @@ def _compared(record: SearchRecord, trials: pd.DataFrame) -> str:
         return ""
     from affect.engine.refits import development_means  # loads Optuna
 
-    means = development_means(plan(record.refits, trials), trials, len(record.refits.study.targets))
-    hand = means.get(record.refits.rows[0].name)
-    beside = "" if hand is None else f", hand-set {hand:.3f}"
-    return f"{record.winner} {means[record.winner]:.3f}{beside}" if record.winner in means else record.winner
+    try:
+        wanted = plan(record.refits, trials)
+    except UserError:  # of a version whose systems or settings were others
+        return record.winner
+    means = development_means(wanted, trials, len(record.refits.study.targets))
+    names = (record.winner, record.refits.rows[0].name)
+    return "; ".join(f"{name}: {means[name]:.3f}" for name in names if name in means) or record.winner
 
 
 def show(store: Store, console: Console) -> None:
@@ -170,7 +176,8 @@ def show(store: Store, console: Console) -> None:
                 corpus, f"{b.label_fraction:.4g}", b.target, b.system, f"{b.value:.3f}", f"{b.seeds} of {b.of}"
             )
     searches = _searches(store, trials)
-    run = "a run is adding to it now" if store.in_use() else "no run is adding to it now"
+    in_use = store.in_use()
+    run = "a run is adding to it now" if in_use else "no run is adding to it now"
     console.print(f"{store.folder}: {run}.", highlight=False, markup=False)
     if state.row_count or not searches.row_count:
         console.print(state)
@@ -178,6 +185,6 @@ def show(store: Store, console: Console) -> None:
         console.print(searches)
     if best.row_count:
         console.print(best)
-    if found is not None and store.in_use():
-        speed = f"{found.trials_per_minute:.3g} trials a minute by {found.workers:.1f} workers"
+    if found is not None and in_use:
+        speed = f"{found.trials_per_minute:.3g} trials a minute, {found.workers:.1f} packs at once"
         console.print(f"Lately {speed}.", highlight=False)

@@ -241,8 +241,8 @@ def path_grid(search: SearchEvidence, metric: str) -> Grid:
         columns=("Setting changed", "Development", "Test", "Gain on development"),
         rows=tuple(rows),
         notes=(
-            f"Mean {metric.upper()} of all targets over {seeds}. Each step takes the change that gains most on development "
-            "data, given the changes above it; its development value is optimistic for that."
+            f"Mean {metric.upper()} of all targets over {seeds}. The changes were ordered by what they gain on development "
+            "data of these seeds, which flatters those that come first."
             + (f" {numbers.plural(lost, 'value')} of diverged trials left out." if lost else ""),
         ),
     )

@@ -19,6 +19,8 @@ from affect.trial import Settings
 Features = Callable[[Inputs, np.ndarray | None], np.ndarray]
 """(n samples, positions of those that are wanted or None for all) → what estimators see of them, one row each."""
 
+BLOCK = 1024
+"""Rows of a kernel that are computed at a time."""
 UNLABELLED = -1.0
 """The target of unlabelled rows, as scikit-learn's semi-supervised estimators have it."""
 
@@ -114,7 +116,16 @@ def _kernel(data: FitData) -> Features:
     """n samples → their RBF kernel [n, labelled rows], as wide as scikit-learn's `gamma="scale"`. One matrix product
     serves all candidates and targets, where libsvm would compute each of its entries again for each of them."""
     from sklearn.metrics.pairwise import rbf_kernel
+    from sklearn.utils import gen_batches
 
     rows = data.train.numpy(data.labelled).astype(np.float64)
     gamma = 1 / (rows.shape[1] * (rows.var() or 1.0))
-    return lambda inputs, index: rbf_kernel(inputs.numpy(index).astype(np.float64), rows, gamma)
+
+    def features(inputs: Inputs, index: np.ndarray | None) -> np.ndarray:
+        positions = np.arange(len(inputs)) if index is None else index
+        found = np.empty((len(positions), len(rows)))
+        for block in gen_batches(len(positions), BLOCK):  # the kernel of all rows at once would be there twice
+            found[block] = rbf_kernel(inputs.numpy(positions[block]).astype(np.float64), rows, gamma)
+        return found
+
+    return features

@@ -26,7 +26,7 @@ def probe(
     """Pack size with the best throughput, up to `largest`, and seconds per step of one replicate at that size.
 
     Doubles the pack until memory (parameters, gradients, optimiser state, snapshots, activations) or `largest` is
-    reached, or until twice the size does not pay. A single replicate that does not fit raises `torch.OutOfMemoryError`.
+    reached, or until twice the size no longer pays. A single replicate that does not fit raises `torch.OutOfMemoryError`.
     """
     data = _stand_in(facts, batch_size)
     best_size, best_seconds = 1, float("inf")
@@ -40,9 +40,10 @@ def probe(
             if size == 1:
                 raise
             break
-        if best_seconds / seconds < WORTH:
+        if best_seconds / seconds >= WORTH:
+            best_size, best_seconds = size, seconds
+        elif size > 2 * best_size:
             break
-        best_size, best_seconds = size, seconds
         size = 2 * size
     return best_size, best_seconds
 

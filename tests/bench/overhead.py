@@ -80,7 +80,7 @@ def bench(minutes: float) -> Item:
             f"The demo study, {resolved.seeds} seeds, {', '.join(map(str, epochs))} epochs: {summary.trained} trials in "
             f"{len(packs)} packs, two stages. Ray is up before; the engine's actors start within its time.",
             f"Bare: System.fit alone on the same packs, from one queue in {CORES} processes right after the study, at the "
-            f"niceness of Ray's workers and with the same Ray up (idle, it takes 3 % of two cores); summed seconds / {CORES}. "
+            f"niceness of Ray's workers and with the same Ray up; summed seconds / {CORES}. "
             "The workers' own times contain the final scoring.",
         ),
     )

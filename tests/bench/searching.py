@@ -27,7 +27,7 @@ from tests.engine import engine_fakes
 from tests.engine.helpers import make_corpus, make_study
 
 EACH, EPOCHS = 5, 150
-"""Suggestions per wave, and what makes such a wave take over half a minute."""
+"""Suggestions per wave (the last ones have fewer), and what makes such a wave take over half a minute."""
 FREE = 1000
 
 

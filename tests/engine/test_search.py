@@ -28,6 +28,7 @@ from tests.engine.test_crash import HERE, contents
 
 pytestmark = pytest.mark.ray
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+WITH_TOYS = "from affect.cli import main; from tests.engine import engine_fakes; engine_fakes.install(); main()"
 
 
 def command(corpus: Corpus, work: Path, total: int, *more: str) -> list[str]:
@@ -65,7 +66,7 @@ def test_what_a_search_would_take(
     assert ended_with(corpus, tmp_path, "--search", "24", "--plan") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "climb and control" in out
-    assert "climb is searched in" in out
+    assert "The search of climb varies" in out
 
 
 @pytest.mark.parametrize(
@@ -134,15 +135,23 @@ def test_a_search_from_first_suggestion_to_report(corpus: Corpus, tmp_path: Path
     text = (report / "report.md").read_text()
     assert "climb, hand-set" in text
     assert "Ablation path" in text
+    record, _ = Store(str(tmp_path / "results"), "toys").searches()[study.study_name]
+    steps = [dict(row.candidates[0]) for row in record.path.rows]
+    assert steps[0] == {}
+    assert [len(step) for step in steps] == list(range(len(steps))), "one more setting at each step"
+    shown = completed(
+        [sys.executable, "-c", WITH_TOYS, "status", str(tmp_path / "results" / "toys")], env=environment()
+    )
+    assert f"{record.winner}: " in shown.stdout
+    assert "climb, hand-set: " in shown.stdout
 
     before = contents(tmp_path / "reports")
     again = launch(corpus, tmp_path, 24, "--search-seeds", "2")
     assert again.returncode == 0, again.stderr
     assert len(books(tmp_path).trials) == 24
     assert contents(tmp_path / "reports") == before
-    with_toys = "from affect.cli import main; from tests.engine import engine_fakes; engine_fakes.install(); main()"
     where = ["report", str(tmp_path / "results" / "toys"), "--reports", str(tmp_path / "again")]
-    rebuilt = completed([sys.executable, "-c", with_toys, *where], env=environment())
+    rebuilt = completed([sys.executable, "-c", WITH_TOYS, *where], env=environment())
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert contents(tmp_path / "again") == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,4 +136,6 @@ def test_the_last_suggestions_are_shared_out_among_the_workers(make: Callable[..
         waves.append(search.next_wave(2, left))
         left -= waves[-1]
     assert search.wave(2) == 10
+    control = replace(search, steps=search.steps_of({}, search.epochs) * 25)
+    assert [control.next_wave(2, left) for left in (25, 5, 2, 1)] == [3, 3, 1, 1]
     assert waves == [10] * 9 + [5, 3, 2]
