@@ -60,7 +60,7 @@ def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.mark.parametrize(
     ("results", "executor"),
-    [("local", "inline"), *(pytest.param(kind, "ray", marks=pytest.mark.ray) for kind in ("local", "s3"))],
+    [pytest.param("local", "ray", marks=pytest.mark.ray), ("s3", "inline")],
     indirect=["results"],
 )
 def test_a_killed_driver(corpus: Corpus, results: Results, undisturbed: Path, tmp_path: Path, executor: str) -> None:

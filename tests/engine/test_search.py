@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from affect.cli import main as affect
 from affect.command import main
 from affect.data.corpus import Corpus
 from affect.engine import suggestions
@@ -28,13 +30,16 @@ from tests.engine.test_crash import HERE, contents
 
 pytestmark = pytest.mark.ray
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-WITH_TOYS = "from affect.cli import main; from tests.engine import engine_fakes; engine_fakes.install(); main()"
+
+
+def options(corpus: Corpus, work: Path) -> list[str]:
+    where = ["--corpus", str(corpus.folder), "--results", str(work / "results"), "--reports", str(work / "reports")]
+    return [*where, "--systems", "climb"]
 
 
 def command(corpus: Corpus, work: Path, total: int, *more: str) -> list[str]:
-    script = [sys.executable, str(HERE / "toy_study.py"), "--corpus", str(corpus.folder), "--executor", "ray"]
-    where = ["--systems", "climb", "--results", str(work / "results"), "--reports", str(work / "reports")]
-    return [*script, *where, "--search", str(total), *more]
+    script = [sys.executable, str(HERE / "toy_study.py"), "--executor", "ray"]
+    return [*script, *options(corpus, work), "--search", str(total), *more]
 
 
 def launch(corpus: Corpus, work: Path, total: int, *more: str) -> subprocess.CompletedProcess[str]:
@@ -51,26 +56,31 @@ def rows(work: Path) -> pd.DataFrame:
     return pd.read_parquet(work / "results" / "toys" / "trials")
 
 
-def ended_with(corpus: Corpus, work: Path, *options: str) -> int:
-    """Exit status of the toy study in this process."""
-    where = ["--corpus", str(corpus.folder), "--results", str(work / "results"), "--reports", str(work / "reports")]
+def ended_with(program: Callable[[], None]) -> int:
+    """Exit status of a command in this process."""
     with pytest.raises(SystemExit) as ended:
-        main(toy_study.STUDY, [*where, "--systems", "climb", *options])
-    assert not (work / "results").exists()
+        program()
     return int(ended.value.code or 0)
+
+
+def refused(corpus: Corpus, work: Path, *more: str) -> int:
+    """Exit status of the toy study, which must not have begun."""
+    status = ended_with(lambda: main(toy_study.STUDY, [*options(corpus, work), *more]))
+    assert not (work / "results").exists()
+    return status
 
 
 def test_what_a_search_would_take(
     corpus: Corpus, toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ended_with(corpus, tmp_path, "--search", "24", "--plan") == 0
+    assert refused(corpus, tmp_path, "--search", "24", "--plan") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "climb and control" in out
     assert "The search of climb varies" in out
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("more", "sentence"),
     [
         (("--search", "0"), "--search 0: must be at least 1."),
         (("--search", "5", "--search-seeds", "0"), "--search-seeds 0: must be at least 1."),
@@ -86,18 +96,22 @@ def test_mistakes_are_one_sentence(
     toys: None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    options: tuple[str, ...],
+    more: tuple[str, ...],
     sentence: str,
 ) -> None:
-    assert ended_with(corpus, tmp_path, *options) == 2
+    assert refused(corpus, tmp_path, *more) == 2
     said = capsys.readouterr().err.strip()
     assert sentence in said
     assert len(said.splitlines()) == 1
 
 
-def test_a_search_from_first_suggestion_to_report(corpus: Corpus, tmp_path: Path) -> None:
-    done = launch(corpus, tmp_path, 24, "--search-seeds", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_search_from_first_suggestion_to_report(
+    corpus: Corpus, toys: None, ray_with_toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def search() -> None:
+        main(toy_study.STUDY, [*options(corpus, tmp_path), "--search", "24", "--search-seeds", "2"])
+
+    assert ended_with(search) == 0, capsys.readouterr()
 
     study = books(tmp_path)
     states = [trial.state for trial in study.trials]
@@ -139,20 +153,16 @@ def test_a_search_from_first_suggestion_to_report(corpus: Corpus, tmp_path: Path
     steps = [dict(row.candidates[0]) for row in record.path.rows]
     assert steps[0] == {}
     assert [len(step) for step in steps] == list(range(len(steps))), "one more setting at each step"
-    shown = completed(
-        [sys.executable, "-c", WITH_TOYS, "status", str(tmp_path / "results" / "toys")], env=environment()
-    )
-    assert f"{record.winner}: " in shown.stdout
-    assert "climb, hand-set: " in shown.stdout
+    capsys.readouterr()
+    assert ended_with(lambda: affect(["status", str(tmp_path / "results" / "toys")])) == 0
+    assert "hand-set:" in capsys.readouterr().out
 
     before = contents(tmp_path / "reports")
-    again = launch(corpus, tmp_path, 24, "--search-seeds", "2")
-    assert again.returncode == 0, again.stderr
+    assert ended_with(search) == 0, capsys.readouterr()
     assert len(books(tmp_path).trials) == 24
     assert contents(tmp_path / "reports") == before
     where = ["report", str(tmp_path / "results" / "toys"), "--reports", str(tmp_path / "again")]
-    rebuilt = completed([sys.executable, "-c", WITH_TOYS, *where], env=environment())
-    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert ended_with(lambda: affect(where)) == 0, capsys.readouterr()
     assert contents(tmp_path / "again") == before
 
 
