@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def resolve(study: Study, args: argparse.Namespace) -> Resolved:
-    """Fix every open choice, and find every mistake, before anything is written: a twin is not made yet."""
+    """Fix every open choice before anything is written: a twin is not made yet."""
     from affect.data.prepare import facts_of, is_to_be_made
 
     scale = study.scales[args.scale]

@@ -71,10 +71,9 @@ def submit(
         )
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        hint = "; dashboard_agent.log on the head tells why, often that another Ray holds its port" * (
-            "agent" in reason
-        )
-        raise UserError(f"--address {address}: the job was not taken ({reason}){hint}.") from None
+        if "agent" in reason:
+            reason += "; dashboard_agent.log on the head tells why, often that another Ray holds its port"
+        raise UserError(f"--address {address}: the job was not taken ({reason}).") from None
     commit = "no commit" if record.git_commit is None else f"commit {record.git_commit[:12]}"
     dirty = ", changed since" if record.git_dirty else ""
     print(f"affect: job {job} runs {script}, source {record.source_hash[:12]}, {commit}{dirty}.", file=sys.stderr)
