@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from affect.systems.products import affine, multiply, product
+
 LIMIT = 6.0
 """Of the absolute value of log σ²."""
 LOG_2PI = math.log(2 * math.pi)
@@ -93,7 +95,7 @@ class GaussianOutput(torch.autograd.Function):
         hidden, slopes, back, rows = ctx.saved_tensors
         each = gvalue.unsqueeze(-1)
         both = torch.cat((hidden, torch.ones_like(each)), -1).mul_(each)
-        gboth = torch.bmm(both.transpose(1, 2), slopes)
+        gboth = product(both.transpose(1, 2), slopes)
         gx = None
         if ctx.needs_input_grad[3]:
             mean = slopes.narrow(-1, 0, ctx.inputs[-1])
@@ -107,7 +109,7 @@ Output = tuple[Tensor, Tensor, Tensor]
 
 def _passes(hidden: Tensor, weight: Tensor, bias: Tensor, x: Tensor, rows: Tensor) -> Output:
     """By torch operations."""
-    slopes = torch.baddbmm(bias, hidden, weight)
+    slopes = affine(bias, hidden, weight)
     mean, raw = slopes.chunk(2, -1)
     rstd = torch.rsqrt(1 + (raw / LIMIT).square())
     log_variance = raw * rstd
@@ -116,7 +118,7 @@ def _passes(hidden: Tensor, weight: Tensor, bias: Tensor, x: Tensor, rows: Tenso
     square = difference.mul_(mean)
     total = (log_variance + square).sum(-1)
     torch.mul(square.sub_(1).mul_(0.5), rstd.pow_(3), out=raw)
-    return total, slopes, torch.bmm(slopes, weight.transpose(1, 2))
+    return total, slopes, product(slopes, weight.transpose(1, 2))
 
 
 def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor, x: Tensor, rows: Tensor) -> Output:
@@ -131,7 +133,7 @@ def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor, x: Tensor, rows: Tenso
         for start in range(0, n, BLOCK):
             at = slice(start, start + BLOCK)
             block = slopes[r, at]
-            torch.mm(hidden[r, at].detach(), matrix, out=block)
+            block.copy_(multiply(hidden[r, at], matrix))
             gaussian_output(block.numpy(), shift, given[r], index[at], total[r, at].numpy())
-            torch.mm(block, matrix.T, out=back[r, at])
+            back[r, at] = multiply(block, matrix.T)
     return total, slopes, back

@@ -27,6 +27,7 @@ from affect.systems import fitting, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.ladder_layers import COEFFICIENTS, DecoderLayer, EncoderLayer, normalise
 from affect.systems.probe import probe
+from affect.systems.products import affine, product
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Layout
 from affect.systems.training import Batch, Network, Scalars, Update, concordance_loss
@@ -183,10 +184,10 @@ def _keep(uniform: Tensor, p: Tensor) -> Tensor:
 def _forward(p: Mapping[str, Tensor], x: Tensor, drop1: Tensor | None = None, drop2: Tensor | None = None) -> Tensor:
     """Two ReLU layers and the head: x [K, B, D], dropout factors of the shapes of x and of the first layer → [K, B, T]."""
     h = x if drop1 is None else x * drop1
-    h = torch.baddbmm(p["b1"], h, p["w1"]).relu_()
+    h = affine(p["b1"], h, p["w1"]).relu_()
     h = h if drop2 is None else h * drop2
-    h = torch.baddbmm(p["b2"], h, p["w2"]).relu_()
-    return torch.baddbmm(p["head_bias"], h, p["head"])
+    h = affine(p["b2"], h, p["w2"]).relu_()
+    return affine(p["head_bias"], h, p["head"])
 
 
 def _predict(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -259,19 +260,19 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
         else:
             both[:, 1] = noisy0
         noise1, noise2 = noise1.mul_(std), noise2.mul_(std)
-        pre1 = torch.bmm(both.view(k, 2 * rows, width), p["w1"]).view(k, 2, rows, hidden)
+        pre1 = product(both.view(k, 2 * rows, width), p["w1"]).view(k, 2, rows, hidden)
         clean1, noisy1, h1, mean1, rstd1 = EncoderLayer.apply(pre1, noise1, p["gamma1"], p["beta1"], False, *cut)
-        pre2 = torch.bmm(h1.view(k, 2 * rows, hidden), p["w2"]).view(k, 2, rows, hidden)
+        pre2 = product(h1.view(k, 2 * rows, hidden), p["w2"]).view(k, 2, rows, hidden)
         clean2, noisy2, h2, mean2, rstd2 = EncoderLayer.apply(pre2, noise2, p["gamma2"], p["beta2"], True, *cut)
         top = h2.view(k, rows, hidden)
         estimate2, cost2 = DecoderLayer.apply(top, noisy2, p["combine2"], clean2, mean2, rstd2, *cut)
         estimate1, cost1 = DecoderLayer.apply(
-            torch.bmm(estimate2, p["v2"]), noisy1, p["combine1"], clean1, mean1, rstd1, *cut
+            product(estimate2, p["v2"]), noisy1, p["combine1"], clean1, mean1, rstd1, *cut
         )
         zero, one = batch.x.new_zeros(k, 1, width), batch.x.new_ones(k, 1, width)
-        _, cost0 = DecoderLayer.apply(torch.bmm(estimate1, p["v1"]), noisy0, p["combine0"], batch.x, zero, one, *cut)
+        _, cost0 = DecoderLayer.apply(product(estimate1, p["v1"]), noisy0, p["combine0"], batch.x, zero, one, *cut)
         costs = scalars["lambda_0"] * cost0 + scalars["lambda_1"] * cost1 + scalars["lambda_2"] * cost2
-        return batch.shard.gather(torch.baddbmm(p["head_bias"], top, p["head"]), batch.rows), costs
+        return batch.shard.gather(affine(p["head_bias"], top, p["head"]), batch.rows), costs
 
     def labelled_loss(p: Mapping[str, Tensor], batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         prediction, costs = passes(p, batches["labelled"], scalars)
@@ -289,7 +290,7 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
         frozen = {"head": p["head"], "head_bias": p["head_bias"]}
         h = calibration.expand(len(p["w1"]), -1, -1)
         for layer in ("1", "2"):
-            unit, mean, rstd = normalise(torch.bmm(h, p["w" + layer]))
+            unit, mean, rstd = normalise(product(h, p["w" + layer]))
             scale, shift = p["gamma" + layer][:, None], p["beta" + layer][:, None]
             h = unit.add_(shift).mul_(scale).relu_()
             frozen["w" + layer] = p["w" + layer] * (rstd * scale)

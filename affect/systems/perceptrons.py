@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from affect.streams import stream
 from affect.systems.gaussians import GaussianOutput
+from affect.systems.products import affine
 
 CLASS = "y"
 """Name of the part that is a class."""
@@ -107,7 +108,7 @@ class Perceptron:
         [K, copies · R, ·] one per row of so many copies of `rows`; the class is looked up. Without `rows`: [K, B, H]."""
         value = p[f"{self.name}.b1"]
         for part, x in shared.items():
-            value = torch.baddbmm(value, x, p[f"{self.name}.{part}"])
+            value = affine(value, x, p[f"{self.name}.{part}"])
         if rows is not None:
             value = rows.spread(value) if shared else value
             if CLASS in self.parts:
@@ -115,19 +116,19 @@ class Perceptron:
             if value.shape[1] > 1:
                 value = value.repeat(1, copies, 1)
         for part, x in (own or {}).items():
-            value = torch.baddbmm(value, x, p[f"{self.name}.{part}"])
+            value = affine(value, x, p[f"{self.name}.{part}"])
         return value
 
     def climb(self, p: Mapping[str, Tensor], value: Tensor) -> Tensor:
         """First pre-activation → last hidden layer."""
         for layer in range(2, len(self.hidden) + 1):
-            value = torch.baddbmm(p[f"{self.name}.b{layer}"], self._activate(value), p[f"{self.name}.w{layer}"])
+            value = affine(p[f"{self.name}.b{layer}"], self._activate(value), p[f"{self.name}.w{layer}"])
         return self._activate(value)
 
     def output(self, p: Mapping[str, Tensor], value: Tensor) -> Tensor:
         """First pre-activation → outputs."""
         weight, bias = self.last(p)
-        return torch.baddbmm(bias, self.climb(p, value), weight)
+        return affine(bias, self.climb(p, value), weight)
 
     def log_density(self, p: Mapping[str, Tensor], value: Tensor, x: Tensor, rows: Rows, copies: int = 1) -> Tensor:
         """First pre-activation → log density [K, copies · R] of rows of x [K, B, D] under the Gaussian that is put out."""

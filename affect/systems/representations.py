@@ -30,6 +30,7 @@ from affect.streams import stream
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.correlation import covariance, expected, regularised, total_correlation, whitened
 from affect.systems.perceptrons import Perceptron
+from affect.systems.products import affine
 from affect.systems.stack import Adam, Layout
 from affect.systems.training import Batch, Network, Parameters, Update
 from affect.systems.vae import SHARED, layers
@@ -123,11 +124,11 @@ def corrnet_network(settings: Settings, facts: Facts) -> Network:
     def hidden(p: Parameters, views: Mapping[int, Tensor]) -> Tensor:
         value = p["b"]
         for v, x in views.items():
-            value = torch.baddbmm(value, x, p[f"w{v + 1}"])
+            value = affine(value, x, p[f"w{v + 1}"])
         return value.sigmoid()
 
     def decoded(p: Parameters, h: Tensor) -> Tensor:
-        return torch.cat([torch.baddbmm(p[f"c{v + 1}"], h, p[f"w{v + 1}"].mT) for v in range(len(widths))], -1)
+        return torch.cat([affine(p[f"c{v + 1}"], h, p[f"w{v + 1}"].mT) for v in range(len(widths))], -1)
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
         x = batches["unlabelled"].x

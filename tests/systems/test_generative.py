@@ -136,9 +136,17 @@ def _fit(name, members, present=0.0, **settings):
     return [fit.predict(r.data.development) for fit, r in zip(fits, replicates, strict=True)], fits
 
 
-def _exact(predictions, fits):
-    """What must be equal: predictions, curves and, by way of the last loss, everything that led to them."""
+def _all(predictions, fits):
+    """What there is to compare: predictions, curves and, by way of what was learned, everything that led to them."""
     return [(p.tolist(), fit.curves, fit.learned) for p, fit in zip(predictions, fits, strict=True)]
+
+
+def _assert_equal(found, expected):
+    """To rounding: where a replicate lies in the stack decides which of its numbers fill a vector unit."""
+    for mine, theirs in zip(found, expected, strict=True):
+        for numbers, others in zip(mine, theirs, strict=True):
+            assert [row[:-1] for row in numbers] == [row[:-1] for row in others]
+            assert [row[-1] for row in numbers] == pytest.approx([row[-1] for row in others], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["SDGM+", "SiMVAE", "SMVAE"])
@@ -164,11 +172,11 @@ def test_a_result_does_not_depend_on_what_shares_the_pack(name):
     scale = "c2" if name == "SiMVAE" else "c"
     members = [(k, {scale: 0.1 * (k + 1), "learning_rate": 1e-3 * (k + 1)}) for k in range(8)]
     present = 0.0 if name in ("M2", "SDGM") else 0.4
-    together = _exact(*_fit(name, members, present))
+    together = _all(*_fit(name, members, present))
     order = [3, 0, 6, 1, 7, 2, 5, 4]
-    assert _exact(*_fit(name, [members[i] for i in order], present)) == [together[i] for i in order]
-    assert _exact(*_fit(name, members[:3], present)) == together[:3]
-    assert _exact(*_fit(name, members[:1], present)) == together[:1]
+    _assert_equal(_all(*_fit(name, [members[i] for i in order], present)), [together[i] for i in order])
+    _assert_equal(_all(*_fit(name, members[:3], present)), together[:3])
+    _assert_equal(_all(*_fit(name, members[:1], present)), together[:1])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -104,7 +104,7 @@ def test_they_are_trained_for_each_seed_and_then_frozen():
     untrained = fitting.trainer.network.initial(0)
     for name in encoders:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
-        torch.testing.assert_close(after[name], torch.cat([each[name] for each in learned]), rtol=0, atol=0)
+        torch.testing.assert_close(after[name], torch.cat([each[name] for each in learned]))
         assert torch.equal(after[name][0], after[name][2])
         assert not torch.equal(after[name][0], after[name][1])
         assert not torch.equal(after[name][0], untrained[name])

@@ -109,10 +109,14 @@ def test_a_replicate_that_diverges_harms_no_other():
 
 
 def test_predictions_too_large_for_a_score_are_a_divergence():
-    found, fits = _fit("Lad+L+MTL", [(0, {"learning_rate": 3e7})], epochs=1)
-    assert fits[0].status == "diverged"
-    assert fits[0].curves == ()
-    assert np.isnan(found[0]).all()
+    system, data = get_system("Lad+L+MTL"), toy_data(0)
+    fitting = system.begin([Replicate(data, resolve_settings(system, "paper", SMALL), 0)], device="cpu")
+    fitting.epoch = 1
+    fitting._look(torch.full((1, len(data.development), 3), 3e38))
+    (fit,) = fitting.fits()
+    assert fit.status == "diverged"
+    assert fit.curves == ()
+    assert np.isnan(fit.predict(data.development)).all()
 
 
 @pytest.mark.parametrize("name", ["MTL", "Lad+UL+MTL"])
