@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from affect.systems.products import multiply
 from tests.bench.figures import Item, Line, Target, compared
 from tests.bench.generative import BATCH, CLASSES, HIDDEN, LATENT, WIDTHS, pack_of, plain_m2_steps, pyro_m2_steps
 from tests.bench.one_step import in_parts
@@ -77,23 +78,22 @@ def products() -> Callable[[], None]:
         (torch.randn(n, a, generator=draw), torch.randn(a, b, generator=draw), torch.randn(n, b, generator=draw), deep)
         for n, a, b, deep in layers
     ]
-    outputs = [(torch.empty_like(g), torch.empty_like(w), torch.empty_like(x)) for x, w, g, _ in matrices]
 
     def run() -> None:
-        for (x, w, g, deep), (value, for_weight, for_input) in zip(matrices, outputs, strict=True):
-            torch.mm(x, w, out=value)
-            torch.mm(x.T, g, out=for_weight)
+        for x, w, g, deep in matrices:
+            multiply(x, w)
+            multiply(x.T, g)
             if deep:
-                torch.mm(g, w.T, out=for_input)
+                multiply(g, w.T)
 
     return run
 
 
 def _measured(ready: Ready, rounds: int) -> dict[str, list[float]]:
-    plain, pyro, trainer, multiply = plain_m2_steps(), pyro_m2_steps(), pack_of("M2", 1), products()
+    plain, pyro, trainer, of_products = plain_m2_steps(), pyro_m2_steps(), pack_of("M2", 1), products()
     found: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 10):
-        step = {"step": _busy(trainer.step), "products": _busy(multiply), "plain": _busy(plain), "pyro": _busy(pyro)}
+        step = {"step": _busy(trainer.step), "products": _busy(of_products), "plain": _busy(plain), "pyro": _busy(pyro)}
         step |= in_parts(trainer)
         if turn >= 10:
             for name, seconds in step.items():

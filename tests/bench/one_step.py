@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from affect.data.task import Inputs
+from affect.systems.products import multiply
 from tests.bench.figures import Item, Line, Target, compared
 from tests.bench.ladder import BATCH, pack_of
 from tests.bench.processes import Ready, alone
@@ -57,10 +58,6 @@ def products() -> Callable[[], None]:
     w, v = matrix(WIDTH, HIDDEN), matrix(HIDDEN, WIDTH)
     estimate, wide = matrix(BATCH, HIDDEN), matrix(BATCH, WIDTH)
     narrow_clean, narrow_noisy = matrix(BATCH, HIDDEN), matrix(BATCH, HIDDEN)
-    out = {shape: torch.empty(*shape) for shape in ((BATCH, HIDDEN), (BATCH, WIDTH), (WIDTH, HIDDEN), (HIDDEN, WIDTH))}
-
-    def multiply(a: torch.Tensor, b: torch.Tensor) -> None:
-        torch.mm(a, b, out=out[a.shape[0], b.shape[1]])
 
     def run() -> None:
         for _ in range(UPDATES):
@@ -76,10 +73,10 @@ def products() -> Callable[[], None]:
 
 
 def _measured(ready: Ready, rounds: int) -> dict[str, list[float]]:
-    trainer, multiply = pack_of(WIDTH, 1), products()
+    trainer, of_products = pack_of(WIDTH, 1), products()
     found: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 3):
-        step = {"step": timed(trainer.step), "products": timed(multiply), **in_parts(trainer)}
+        step = {"step": timed(trainer.step), "products": timed(of_products), **in_parts(trainer)}
         if turn >= 3:
             for name, seconds in step.items():
                 found[name].append(seconds)
