@@ -74,8 +74,9 @@ def grid(
 class Search:
     """A search of one system's settings: Optuna suggests, development data judge.
 
-    A suggestion is trained on every search seed. At each rung it goes on only if it is among the best
-    1/`reduction` of all suggestions that have come so far (ASHA); the last rung is the system's own number of epochs.
+    The first suggestion is the hand-set configuration. A suggestion is trained on every search seed. At each rung it goes
+    on only if it is among the best 1/`reduction` of all suggestions that have come so far (ASHA); the last rung is the
+    system's own number of epochs.
     The best `refits` of those that went all the way are refitted on `refit_seeds` fresh seeds, beside the hand-set
     configuration.
     """
@@ -92,6 +93,8 @@ class Search:
     """Fresh seeds on which the ablation path is walked: each change alone, then one after another."""
     together: tuple[tuple[str, ...], ...] = ()
     """Settings that have a meaning only jointly (α and β): one factor of the ablation path."""
+    start: Callable[[Settings], Settings] | None = None
+    """Settings → what `space` asks for that has no setting's name; the hand-set configuration is suggested by it."""
     control: bool = False
     """Whether a second search that stops nothing follows, for as many optimiser steps as the first took."""
 

@@ -79,6 +79,11 @@ def unlabelled_ladder(trial: Any) -> Settings:
     }
 
 
+def start(settings: Settings) -> Settings:
+    """What the spaces ask for under another name than a setting's, in the given settings."""
+    return {"beta_share": settings["beta"] / max(1 - settings["alpha"], 1e-9)}
+
+
 def _shared(trial: Any) -> Settings:
     return {
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),

@@ -54,9 +54,9 @@ STUDY = Study(
         Figure("lambda_rate", "heat_map", "λ and learning rate", OURS, system=SYSTEM, factors=("λ", "rate")),
     ),
     searches=(
-        Search(SYSTEM, ladder.unlabelled_ladder, together=TOGETHER, control=True),
-        Search("Lad+L+MTL", ladder.ladder, together=TOGETHER, control=True),
-        Search("MTL", ladder.mtl, together=TOGETHER, control=True),
+        Search(SYSTEM, ladder.unlabelled_ladder, together=TOGETHER, start=ladder.start, control=True),
+        Search("Lad+L+MTL", ladder.ladder, together=TOGETHER, start=ladder.start, control=True),
+        Search("MTL", ladder.mtl, together=TOGETHER, start=ladder.start, control=True),
     ),
 )
 

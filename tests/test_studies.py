@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import optuna
 import pytest
 
 from affect.choices import resolve
 from affect.command import _parser
 from affect.data import prepare
 from affect.data.twin import twin_facts
+from affect.engine import suggestions
 from affect.engine.plan import Plan, plan, settings_of, task_facts
+from affect.engine.search import ResolvedSearch
 from affect.report.build import _CAPTIONS
 from affect.report.figures import RENDERERS
 from affect.report.findings import KINDS
@@ -183,6 +186,24 @@ def test_settings_for_a_corpus_reach_the_imputations() -> None:
             settings = settings_of(get_system(name), resolved, {})
             assert settings["imputer_epochs"] == given["imputer_epochs"]
         assert settings_of(get_system("DCCAE"), resolved, {})["imputer_ridge"] == given["imputer_ridge"]
+
+
+@pytest.mark.parametrize(
+    ("name", "twin", "system"),
+    [
+        *[("ladder_hyperparameters", "podcast-twin-demo", system) for system in ("Lad+UL+MTL", "Lad+L+MTL", "MTL")],
+        *[("smvae_label_fractions", "seed-twin-demo", system) for system in ("SMVAE", "M2")],
+        *[("simvae_missing_views", "seed-twin-demo", system) for system in ("SiMVAE", "SDGM+")],
+    ],
+)
+def test_a_search_begins_with_what_is_hand_set(name: str, twin: str, system: str) -> None:
+    resolved = resolved_of(name, twin, "demo")
+    (declared,) = (declared for declared in resolved.study.searches if declared.system == system)
+    search = ResolvedSearch(resolved, declared, resolved.label_fractions[0], total=5, seeds=1)
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial(search.hand_set())
+    assert declared.space is not None
+    assert search.changed(suggestions.ask(study, declared.space).settings) == []
 
 
 def test_m2_of_smvaes_size_differs_from_it_in_its_views_alone() -> None:

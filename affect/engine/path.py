@@ -39,9 +39,8 @@ def factors(search: ResolvedSearch) -> list[tuple[str, ...]]:
 
 def changes(search: ResolvedSearch, winner: Settings) -> list[Change]:
     """The factors in which `winner` (suggested settings) differs from the hand-set configuration."""
-    before, after = (search.full_settings_of(settings) for settings in ({}, winner))
-    differing = [name for name in after if before[name] != after[name]]
-    return [Change({name: after[name] for name in group}) for group in _grouped(search, differing)]
+    after = search.full_settings_of(winner)
+    return [Change({name: after[name] for name in group}) for group in _grouped(search, search.changed(winner))]
 
 
 def _grouped(search: ResolvedSearch, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ from affect.systems import get_system
 from affect.systems.base import System
 from affect.trial import Settings, TaskSpec, Trial
 
-WAVES_PER_SLOT = 5
+WAVES_PER_SLOT = 8
 """A search of N suggestions is cut into about so many waves per worker: fewer would give Optuna too little to learn
 from between them, more would leave stacks and ASHA with too few to share."""
 LARGEST_WAVE = 16
@@ -73,13 +73,14 @@ class ResolvedSearch:
 
     @cached_property
     def name(self) -> str:
-        """Names the journal, and the search in every row: all that decides what a suggestion is worth is in it."""
+        """Names the journal, and the search in every row: in it is all that decides what a suggestion is worth, and the first."""
         identity = {
             "cell": self.trials_of({})[0].cell,
             "space": outline(self.declared.space)[0],
             "rungs": self.rungs,
             "reduction": self.declared.reduction,
             "seeds": self.seeds,
+            "first": self.hand_set(),
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
         kind = "-control" if self.control else ""
@@ -93,6 +94,25 @@ class ResolvedSearch:
         """`settings_of`, with the default of every hyperparameter that settings leave out."""
         settings = self.settings_of(suggested)
         return {name: settings.get(name, hp.default) for name, hp in self.system.hyperparameters.items()}
+
+    def hand_set(self) -> dict[str, Any]:
+        """Answers to what the space asks that make the hand-set configuration, as nearly as its ranges allow. What neither
+        a setting nor `Search.start` answers is missing."""
+        settings = self.full_settings_of({})
+        given = {**settings, **(self.declared.start(settings) if self.declared.start else {})}
+        answers = {}
+        for kind, name, *offered, _ in outline(self.declared.space)[0]:
+            if name in given and kind != "categorical":
+                low, high = offered
+                answers[name] = min(max(given[name], low), high)
+            elif given.get(name) in offered:
+                answers[name] = given[name]
+        return answers
+
+    def changed(self, suggested: Settings) -> list[str]:
+        """Names of the hyperparameters that `suggested` takes away from their hand-set values."""
+        before, after = self.full_settings_of({}), self.full_settings_of(suggested)
+        return [name for name in after if not _same(before[name], after[name])]
 
     def check(self) -> None:
         """UserError for what would only show once suggestions are trained."""
@@ -178,6 +198,11 @@ class _Recorder:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self._note("categorical", name, choices[0], *choices)
+
+
+def _same(a: float | int | str, b: float | int | str) -> bool:
+    """But for what rounding leaves of a value that a space computes."""
+    return a == b if isinstance(a, str) or isinstance(b, str) else math.isclose(a, b, rel_tol=1e-9)
 
 
 def outline(space: Callable[[Any], Settings] | None) -> tuple[list[list[Any]], set[str]]:

@@ -79,7 +79,7 @@ class Searcher:
             if control.lacking(other):
                 return unfinished
             record = replace(record, control=control.name)
-        wanted = refits(search, suggestions.best(study, search.declared.refits))
+        wanted = refits(search, suggestions.best(study, search.declared.refits + 1))
         with self.executor.standing():
             summary = self._run(wanted)
             if summary is not None and not summary.plan.pending:

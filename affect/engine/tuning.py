@@ -235,6 +235,8 @@ def carry_on(
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=search.name, direction="maximize", load_if_exists=True)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(search.hand_set())
     reconcile(study, search, stored)
     heard(study)
     # Beside the driver: an actor that asks for nothing is put on any node, and would be lost with it.

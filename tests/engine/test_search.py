@@ -117,6 +117,7 @@ def test_a_search_from_first_suggestion_to_report(
     states = [trial.state for trial in study.trials]
     heights = [trial.params["height"] for trial in study.trials]
     assert len(states) == 24
+    assert heights[0] == 0.5, "the hand-set configuration comes first"
     assert TrialState.RUNNING not in states
     assert [s is TrialState.FAIL for s in states] == [h > 0.95 for h in heights]
 

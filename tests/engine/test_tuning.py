@@ -29,6 +29,26 @@ DEADLY = 0.6
 """Heights above it kill their worker."""
 
 
+def test_the_first_suggestion_is_the_hand_set_configuration(make: Callable[..., ResolvedSearch]) -> None:
+    search = make(climbs, 5)
+    assert search.hand_set() == {"height": 0.5, "noise": 0.1, "width": 4}
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial(search.hand_set())
+    assert search.changed(suggestions.ask(study, climbs).settings) == []
+    assert search.changed(suggestions.ask(study, climbs).settings) != []
+
+
+def test_answers_under_other_names_and_outside_the_ranges(make: Callable[..., ResolvedSearch]) -> None:
+    def low(trial: Any) -> Settings:
+        share = trial.suggest_float("share", 0.1, 0.9)
+        return {"height": share / 3, "noise": trial.suggest_float("noise", 0.2, 0.3, log=True)}
+
+    search = make(low, 5)
+    assert search.hand_set() == {"noise": 0.2}, "what cannot be known is left to chance"
+    started = replace(search, declared=replace(search.declared, start=lambda s: {"share": 3 * s["height"] - 1}))
+    assert started.hand_set() == {"share": 0.5, "noise": 0.2}
+
+
 def perilous(trial: Any) -> Settings:
     settings = climbs(trial)
     return {**settings, "fault": "kill" if settings["height"] > DEADLY else "none"}
@@ -135,7 +155,7 @@ def test_the_last_suggestions_are_shared_out_among_the_workers(make: Callable[..
     while left:
         waves.append(search.next_wave(2, left))
         left -= waves[-1]
-    assert search.wave(2) == 10
+    assert search.wave(2) == 7
     control = replace(search, steps=search.steps_of({}, search.epochs) * 25)
-    assert [control.next_wave(2, left) for left in (25, 5, 2, 1)] == [3, 3, 1, 1]
+    assert [control.next_wave(2, left) for left in (25, 5, 2, 1)] == [2, 2, 1, 1]
     assert waves == [10] * 9 + [5, 3, 2]
