@@ -73,7 +73,8 @@ class ResolvedSearch:
 
     @cached_property
     def name(self) -> str:
-        """Names the journal, and the search in every row: in it is all that decides what a suggestion is worth, and the first."""
+        """Names the journal, and the search in every row: in it is all that decides what a suggestion is worth, and which is
+        first."""
         identity = {
             "cell": self.trials_of({})[0].cell,
             "space": outline(self.declared.space)[0],

@@ -158,4 +158,4 @@ def test_the_last_suggestions_are_shared_out_among_the_workers(make: Callable[..
     assert search.wave(2) == 7
     control = replace(search, steps=search.steps_of({}, search.epochs) * 25)
     assert [control.next_wave(2, left) for left in (25, 5, 2, 1)] == [2, 2, 1, 1]
-    assert waves == [10] * 9 + [5, 3, 2]
+    assert waves == [7] * 13 + [5, 3, 1]
