@@ -206,6 +206,12 @@ def test_a_search_begins_with_what_is_hand_set(name: str, twin: str, system: str
     assert search.changed(suggestions.ask(study, declared.space).settings) == []
 
 
+def test_where_a_value_is_not_offered_the_nearest_one_comes_first() -> None:
+    resolved = replace(resolved_of("smvae_label_fractions", "seed-twin-demo", "demo"), overrides={"latent": 50})
+    (declared,) = (declared for declared in resolved.study.searches if declared.system == "M2")
+    assert ResolvedSearch(resolved, declared, 0.01, total=5, seeds=1).hand_set()["latent"] == 60
+
+
 def test_m2_of_smvaes_size_differs_from_it_in_its_views_alone() -> None:
     resolved = resolved_of("smvae_label_fractions", "seed-twin-demo", "full")
     by_row = {row.name: row for row in resolved.rows}

@@ -40,7 +40,7 @@ def derived(
 
 
 def refits(search: ResolvedSearch, best: Sequence[Suggestion]) -> Resolved:
-    """The first of the `best` suggestions and the hand-set configuration, which may be among them, on fresh seeds."""
+    """The hand-set configuration and the first of the other suggestions, ranked as in `best`, on fresh seeds."""
     system = search.declared.system
     others = [suggestion for suggestion in best if search.changed(suggestion.settings)][: search.declared.refits]
     hand = Row(system, label=f"{system}, hand-set")
@@ -56,7 +56,7 @@ def refits(search: ResolvedSearch, best: Sequence[Suggestion]) -> Resolved:
         notes=(
             f"Suggestions were judged on development data of {search.seeds} search "
             f"seed{'s' if search.seeds > 1 else ''}; the seeds here are fresh ones. The first suggestion was the hand-set "
-            "configuration, as far as the search space reaches.",
+            "configuration, as nearly as the search space allows.",
         ),
     )
 

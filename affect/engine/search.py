@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -97,18 +97,13 @@ class ResolvedSearch:
         return {name: settings.get(name, hp.default) for name, hp in self.system.hyperparameters.items()}
 
     def hand_set(self) -> dict[str, Any]:
-        """Answers to what the space asks that make the hand-set configuration, as nearly as its ranges allow. What neither
-        a setting nor `Search.start` answers is missing."""
+        """Answers to what the space asks that make the hand-set configuration, as nearly as what it offers allows. What
+        neither a setting nor `Search.start` answers is missing."""
         settings = self.full_settings_of({})
-        given = {**settings, **(self.declared.start(settings) if self.declared.start else {})}
-        answers = {}
-        for kind, name, *offered, _ in outline(self.declared.space)[0]:
-            if name in given and kind != "categorical":
-                low, high = offered
-                answers[name] = min(max(given[name], low), high)
-            elif given.get(name) in offered:
-                answers[name] = given[name]
-        return answers
+        recorder = _Recorder({**settings, **(self.declared.start(settings) if self.declared.start else {})})
+        if self.declared.space is not None:
+            self.declared.space(recorder)
+        return recorder.answers
 
     def changed(self, suggested: Settings) -> list[str]:
         """Names of the hyperparameters that `suggested` takes away from their hand-set values."""
@@ -182,23 +177,40 @@ class ResolvedSearch:
 
 
 class _Recorder:
-    """Stands for an Optuna trial and notes what a space asks of it; answers with the lowest or first value."""
+    """Stands for an Optuna trial and notes what a space asks of it; answers with what is offered nearest to the value
+    `given`, or with the lowest or first."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given, self.answers = given, dict[str, Any]()
         self.asked: list[list[Any]] = []
 
-    def _note(self, kind: str, name: str, value: Any, *given: Any, **options: Any) -> Any:
-        self.asked.append([kind, name, *given, sorted(options.items())])
-        return value
-
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
-        return float(self._note("float", name, low, low, high, **options))
+        self.asked.append(["float", name, low, high, sorted(options.items())])
+        return self._answer(name, low, lambda value: _nearest(float(value), low, high, options.get("step")))
 
     def suggest_int(self, name: str, low: int, high: int, **options: Any) -> int:
-        return int(self._note("int", name, low, low, high, **options))
+        self.asked.append(["int", name, low, high, sorted(options.items())])
+        return int(self._answer(name, low, lambda value: round(_nearest(value, low, high, options.get("step", 1)))))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._note("categorical", name, choices[0], *choices)
+        self.asked.append(["categorical", name, *choices, []])
+        numbers = all(isinstance(choice, int | float) for choice in choices)
+        if not numbers and name in self.given and self.given[name] not in choices:
+            return choices[0]
+        return self._answer(
+            name, choices[0], lambda value: min(choices, key=lambda choice: abs(choice - value)) if numbers else value
+        )
+
+    def _answer(self, name: str, otherwise: Any, offered: Callable[[Any], Any]) -> Any:
+        if name not in self.given:
+            return otherwise
+        self.answers[name] = offered(self.given[name])
+        return self.answers[name]
+
+
+def _nearest(value: float, low: float, high: float, step: float | None) -> float:
+    value = min(max(value, low), high)
+    return low + min(round((value - low) / step), math.floor((high - low) / step)) * step if step else value
 
 
 def _same(a: float | int | str, b: float | int | str) -> bool:
@@ -210,7 +222,7 @@ def outline(space: Callable[[Any], Settings] | None) -> tuple[list[list[Any]], s
     """What a space asks Optuna for, ranges and all, and the settings that it makes of the answers."""
     if space is None:
         return [], set()
-    recorder = _Recorder()
+    recorder = _Recorder({})
     settings = space(recorder)
     return recorder.asked, set(settings)
 

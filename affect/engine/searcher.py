@@ -79,7 +79,7 @@ class Searcher:
             if control.lacking(other):
                 return unfinished
             record = replace(record, control=control.name)
-        wanted = refits(search, suggestions.best(study, search.declared.refits + 1))
+        wanted = refits(search, suggestions.best(study))
         with self.executor.standing():
             summary = self._run(wanted)
             if summary is not None and not summary.plan.pending:
@@ -173,7 +173,7 @@ class _Watch:
         if self.first:
             self.before, self.first = share, False
         gained, elapsed = share - self.before, time.monotonic() - self.begun
-        best = suggestions.best(study, 1)
+        best = suggestions.best(study)
         self.display.show(
             SearchState(
                 name=search.declared.system + (", nothing stopped" if search.control else ""),

@@ -21,7 +21,7 @@ from affect.engine.waves import COMPLETE, DIVERGED, FAILED, STOPPED, Verdict
 from affect.trial import Settings
 
 STARTUP = 10
-"""Suggestions drawn at random before any are derived from others: Optuna's own default."""
+"""Suggestions before any are derived from others: Optuna's own default."""
 STALE, SETTINGS, DEATHS, STATUS, EPOCHS, MESSAGE = "stale", "settings", "deaths", "status", "epochs", "message"
 """Attributes of a suggestion: it ended with its run and was asked anew; what it sets; how many workers died of these
 settings before; how it ended, after how many epochs, and why."""
@@ -97,10 +97,10 @@ def requeue(study: optuna.Study, numbers: Collection[int], killed: bool = False)
         # A run may end while its suggestion is being asked for: then what it was to be is known if it was queued.
         whole = SETTINGS in trial.user_attrs
         params = trial.params if whole else trial.system_attrs.get("fixed_params", {})
+        if params:  # Before the end of the old one: a run that is killed between them asks twice rather than never.
+            study.enqueue_trial(params, user_attrs={DEATHS: deaths})
         _note(study, trial, STALE, True)
         study.tell(number, state=TrialState.FAIL)
-        if params:
-            study.enqueue_trial(params, user_attrs={DEATHS: deaths})
 
 
 def _note(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
@@ -165,14 +165,14 @@ def importances(study: optuna.Study) -> dict[str, float]:
     return {name: float(share) for name, share in found.items()}
 
 
-def best(study: optuna.Study, count: int) -> list[Suggestion]:
-    """The best suggestions among those that went all the way, best first."""
+def best(study: optuna.Study) -> list[Suggestion]:
+    """The suggestions that went all the way, best first."""
     ranked = sorted(_in(study, TrialState.COMPLETE), key=lambda trial: (-(trial.value or 0.0), trial.number))
     found: dict[str, Suggestion] = {}
     for trial in ranked:
         settings = trial.user_attrs[SETTINGS]
         found.setdefault(json.dumps(settings, sort_keys=True), Suggestion(trial.number, settings, trial.value or 0.0))
-    return list(found.values())[:count]
+    return list(found.values())
 
 
 def messages(study: optuna.Study) -> dict[int, str]:

@@ -86,6 +86,8 @@ def _summary(search: SearchEvidence) -> Bullets:
             f"Winner, of the refitted suggestions the best on development data of fresh seeds: {record.winner}. Values on "
             "search seeds flatter, for the best of many were picked by them."
         )
+    elif record.refits is not None and len(record.refits.rows) == 1:
+        items.append("Nothing to refit: no suggestion but the hand-set configuration went all the way.")
     return Bullets(tuple(items))
 
 

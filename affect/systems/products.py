@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x [K, N, I] times weight [K, I, O]: [K, N, O]."""
-    if not _by_onednn(x):
+    if not _by_onednn(x, weight):
         return torch.bmm(x, weight)
     made: Tensor = _Product.apply(x, weight)
     return made
@@ -23,34 +24,36 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 
 def affine(shift: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """shift [K, N or 1, O] + x [K, N, I] times weight [K, I, O]: [K, N, O]."""
-    return product(x, weight) + shift if _by_onednn(x) else torch.baddbmm(shift, x, weight)
+    if not _by_onednn(x, weight):
+        return torch.baddbmm(shift, x, weight)
+    made = product(x, weight)
+    return made + shift.expand_as(made)
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """a [M, I] times b [I, N]: [M, N]. Not differentiable."""
     a, b = a.detach(), b.detach()
-    return _multiplied(a, b) if _by_onednn(a) else torch.mm(a, b)
+    return _multiplied(a, b) if _by_onednn(a, b) else torch.mm(a, b)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        for_x, for_weight = ctx.needs_input_grad
+        ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
         return _stacked(x, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        for_x, for_weight = ctx.needs_input_grad
         return (
-            _stacked(gradient, weight.mT) if for_x else None,
-            _stacked(x.mT, gradient) if for_weight else None,
+            None if weight is None else _stacked(gradient, weight.mT),
+            None if x is None else _stacked(x.mT, gradient),
         )
 
 
 def _stacked(a: Tensor, b: Tensor) -> Tensor:
-    if len(a) == 1:
-        return _multiplied(a[0], b[0]).unsqueeze(0)
     return torch.stack([_multiplied(*pair) for pair in zip(a, b, strict=True)])
 
 
@@ -70,8 +73,9 @@ def _without_gaps(matrix: Tensor) -> Tensor:
     return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
 
 
-def _by_onednn(x: Tensor) -> bool:
-    return x.is_cpu and x.dtype == torch.float32 and _has_onednn()
+def _by_onednn(a: Tensor, b: Tensor) -> bool:
+    """It refuses empty matrices."""
+    return a.is_cpu and a.dtype == torch.float32 and a.numel() > 0 < b.numel() and _has_onednn()
 
 
 @functools.cache

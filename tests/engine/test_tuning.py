@@ -49,6 +49,17 @@ def test_answers_under_other_names_and_outside_the_ranges(make: Callable[..., Re
     assert started.hand_set() == {"share": 0.5, "noise": 0.2}
 
 
+def test_the_answers_are_among_what_is_offered(make: Callable[..., ResolvedSearch]) -> None:
+    def coarse(trial: Any) -> Settings:
+        settings = {"height": trial.suggest_float("height", 0.0, 0.9, step=0.4)}
+        if settings["height"] > 0.3:  # a branch that the lowest answers do not take
+            settings["width"] = trial.suggest_categorical("width", (1, 3, 64))
+        more = (trial.suggest_categorical("kind", (None, "some")), trial.suggest_int("epochs", 2, 7, step=2))
+        return {**settings, "epochs": more[1]}
+
+    assert make(coarse, 5).hand_set() == {"height": 0.4, "width": 3, "epochs": 6}
+
+
 def perilous(trial: Any) -> Settings:
     settings = climbs(trial)
     return {**settings, "fault": "kill" if settings["height"] > DEADLY else "none"}

@@ -123,6 +123,14 @@ def test_a_search_in_which_little_finished_says_so():
     assert sum("Not drawn" in getattr(block, "text", "") for block in blocks) == 3
 
 
+def test_a_search_with_nothing_to_refit_says_so():
+    record = make_search().record
+    refits = replace(make_refits(), rows=(Row("MTL", label=NAMES[0]),))
+    alone = make_search(record=replace(record, refits=refits, winner=None, path=None), path=None)
+    blocks, _ = search_blocks(alone, analyse(make_evidence(alone)))
+    assert any("Nothing to refit" in item for block in blocks for item in getattr(block, "items", ()))
+
+
 def test_the_winner_is_compared_on_the_mean_of_targets():
     evidence = make_evidence(make_search())
     grid = winner_grid(NAMES[1], analyse(evidence))

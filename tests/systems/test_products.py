@@ -50,10 +50,10 @@ def test_a_replicate_does_not_see_the_others(shape: str, library: None) -> None:
         alone = product(*own)
         found = [alone, *torch.autograd.grad(alone.square().sum(), own)]
         for mine, theirs in zip(found, [together, *slopes], strict=True):
-            if products._by_onednn(x):
+            if products._by_onednn(x, weight):
                 assert torch.equal(mine[0], theirs[r])
             else:
-                assert torch.allclose(mine[0], theirs[r], atol=1e-5 * float(theirs.abs().max()))
+                assert torch.allclose(mine[0], theirs[r], atol=1e-5 * float(theirs.detach().abs().max()))
 
 
 def test_parts_of_wider_arrays(library: None) -> None:
@@ -72,6 +72,22 @@ def test_inputs_that_need_no_gradient_get_none(library: None) -> None:
 def test_of_two_matrices(turned: bool, library: None) -> None:
     a, b = drawn(120, 200), drawn(100, 200).T if turned else drawn(200, 100)
     np.testing.assert_allclose(multiply(a, b), a.double() @ b.double(), atol=3e-4)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5, 6), (2, 0, 5, 6), (2, 4, 0, 6), (2, 4, 5, 0)])
+def test_nothing_times_something(shape: tuple[int, ...], library: None) -> None:
+    k, n, i, o = shape
+    assert product(torch.ones(k, n, i), torch.ones(k, i, o)).shape == (k, n, o)
+    assert (affine(torch.ones(k, 1, o), torch.ones(k, n, i), torch.ones(k, i, o)) == 1 + i).all()
+
+
+def test_what_may_be_done_with_the_value_does_not_depend_on_the_pack(library: None) -> None:
+    for k in (1, 3):
+        x, weight = drawn(k, 20, 10).requires_grad_(), drawn(k, 10, 5)
+        value = product(x, weight).relu_()
+        assert value.is_contiguous()
+        (slope,) = torch.autograd.grad(value.sum(), [x])
+        torch.testing.assert_close(slope, (x @ weight > 0).float() @ weight.mT)
 
 
 def test_nan_and_infinity_pass_through(library: None) -> None:
