@@ -194,12 +194,11 @@ class _Recorder:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         self.asked.append(["categorical", name, *choices, []])
-        numbers = all(isinstance(choice, int | float) for choice in choices)
-        if not numbers and name in self.given and self.given[name] not in choices:
-            return choices[0]
-        return self._answer(
-            name, choices[0], lambda value: min(choices, key=lambda choice: abs(choice - value)) if numbers else value
-        )
+        if all(isinstance(choice, int | float) for choice in choices):
+            return self._answer(name, choices[0], lambda value: min(choices, key=lambda choice: abs(choice - value)))
+        if self.given.get(name) in choices:
+            return self._answer(name, choices[0], lambda value: value)
+        return choices[0]
 
     def _answer(self, name: str, otherwise: Any, offered: Callable[[Any], Any]) -> Any:
         if name not in self.given:
