@@ -74,9 +74,9 @@ def grid(
 class Search:
     """A search of one system's settings: Optuna suggests, development data judge.
 
-    The first suggestion is the hand-set configuration, as nearly as `space` allows. A suggestion is trained on every
-    search seed. At each rung it goes on only if it is among the best 1/`reduction` of all suggestions that have come so
-    far (ASHA); the last rung is the system's own number of epochs.
+    The first suggestion is the hand-set configuration, as nearly as `space` allows; hit exactly it is never stopped. A
+    suggestion is trained on every search seed. At each rung it goes on only if it is among the best 1/`reduction` of all
+    suggestions that have come so far (ASHA); the last rung is the system's own number of epochs.
     The best `refits` of those that went all the way are refitted on `refit_seeds` fresh seeds, beside the hand-set
     configuration.
     """

@@ -74,14 +74,14 @@ class ResolvedSearch:
     @cached_property
     def name(self) -> str:
         """Names the journal, and the search in every row: in it is all that decides what a suggestion is worth, and which is
-        first."""
+        first and never stopped."""
         identity = {
             "cell": self.trials_of({})[0].cell,
             "space": outline(self.declared.space)[0],
             "rungs": self.rungs,
             "reduction": self.declared.reduction,
             "seeds": self.seeds,
-            "first": self.hand_set(),
+            "spared": self.hand_set(),
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
         kind = "-control" if self.control else ""

@@ -35,7 +35,7 @@ class Outcome:
     """What failed in this run, in words."""
 
 
-def _record(search: ResolvedSearch, study: optuna.Study) -> SearchRecord:
+def _record(search: ResolvedSearch) -> SearchRecord:
     return SearchRecord(
         search.name,
         search.resolved.corpus.name,
@@ -44,8 +44,13 @@ def _record(search: ResolvedSearch, study: optuna.Study) -> SearchRecord:
         search.seeds,
         search.rungs,
         search.declared.reduction,
-        importances=suggestions.importances(study),
     )
+
+
+def _measured(record: SearchRecord, search: ResolvedSearch, study: optuna.Study) -> SearchRecord:
+    """With what the suggestions so far say."""
+    hand_set = (each.value for each in suggestions.best(study) if not search.changed(each.settings))
+    return replace(record, importances=suggestions.importances(study), hand_set=next(hand_set, None))
 
 
 @dataclass
@@ -67,7 +72,7 @@ class Searcher:
             f"suggestion {number}: {why}" for number, why in suggestions.messages(study).items() if number not in over
         )
         # What an earlier run came to stays until this one has come as far.
-        record = replace(earlier[0], importances=suggestions.importances(study)) if earlier else _record(search, study)
+        record = _measured(earlier[0] if earlier else _record(search), search, study)
         self.store.save_search(record, history_of(search, study))
         unfinished = Outcome(record, False, failed)
         if search.lacking(study):
@@ -75,7 +80,7 @@ class Searcher:
         if search.declared.control and search.spent(study):
             control = replace(search, steps=search.spent(study))
             other = self.suggest(control)
-            self.store.save_search(_record(control, other), history_of(control, other))
+            self.store.save_search(_measured(_record(control), control, other), history_of(control, other))
             if control.lacking(other):
                 return unfinished
             record = replace(record, control=control.name)
@@ -113,7 +118,8 @@ class Searcher:
             watch(study)
             if (now := suggestions.finished(study)) != kept:
                 kept = now
-                self.store.save_search(known[0] if known else _record(search, study), history_of(search, study))
+                record = known[0] if known else _measured(_record(search), search, study)
+                self.store.save_search(record, history_of(search, study))
 
         return carry_on(
             search,

@@ -106,7 +106,8 @@ class WaveSearch(OptunaSearch):
     def _wave(self, asked: list[Suggestion]) -> Wave:
         members = {suggestion.number: self.search.trials_of(suggestion.settings) for suggestion in asked}
         rungs, reduction = self.search.rungs, self.search.declared.reduction
-        return Wave(self.search.name, members, rungs, reduction, suggestions.records(self.study, rungs))
+        spared = frozenset(s.number for s in asked if not self.search.changed(s.settings))
+        return Wave(self.search.name, members, rungs, reduction, suggestions.records(self.study, rungs), spared)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         with self._noted():

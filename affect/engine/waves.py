@@ -57,6 +57,9 @@ class Wave:
     reduction: int
     records: Mapping[int, Sequence[float]] = field(default_factory=dict)
     """Rung → values of suggestions in other waves."""
+    spared: frozenset[int] = frozenset()
+    """Suggestions that are compared but never stopped: the hand-set configuration, the yardstick of all others. What learns
+    slowly is behind at the first rung, and Optuna would take it for bad."""
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -137,7 +140,7 @@ def _run(wave: Wave, place: Workplace, tried: Tried) -> WaveResult:
         tried(rung, reached)
         if rung == longest:
             break
-        for number in reached.keys() - promoted(reached, wave.records.get(rung, ()), wave.reduction):
+        for number in reached.keys() - promoted(reached, wave.records.get(rung, ()), wave.reduction) - wave.spared:
             going[number] = STOPPED
             _stop(wave.members[number], fittings)
         if COMPLETE not in going.values():

@@ -76,6 +76,9 @@ def _summary(search: SearchEvidence) -> Bullets:
             f"Compared after {', '.join(map(str, record.rungs))} epochs: the best 1/{record.reduction} of all that were known "
             "to have come so far went on (ASHA, each suggestion by itself)."
         )
+    if record.hand_set is not None:
+        spared = ", which is never stopped" if record.rungs else ""
+        items.append(f"The hand-set configuration{spared}: {numbers.value(record.hand_set)}.")
     if search.control is not None:
         items.append(
             _counted("With nothing stopped, for as many optimiser steps", search.control)
@@ -158,6 +161,8 @@ def history(search: SearchEvidence, metric: str) -> Canvas | None:
     axes[0].step(
         frame["number"], _best_so_far(frame), where="post", color=COLOURS[2], linewidth=1.2, label="best so far"
     )
+    if search.record.hand_set is not None:
+        axes[0].axhline(search.record.hand_set, color=GREYS[1], linewidth=0.9, linestyle="--", label="hand-set")
     axes[0].set_xlabel("Suggestion")
     axes[0].set_ylabel(f"Development {metric.upper()}, mean of targets")
     axes[0].legend(loc="lower right")

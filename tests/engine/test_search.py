@@ -118,6 +118,8 @@ def test_a_search_from_first_suggestion_to_report(
     heights = [trial.params["height"] for trial in study.trials]
     assert len(states) == 24
     assert heights[0] == 0.5, "the hand-set configuration comes first"
+    assert states[0] is TrialState.COMPLETE, "and is never stopped, though better ones were"
+    assert max(h for h, state in zip(heights, states, strict=True) if state is TrialState.PRUNED) > 0.5
     assert TrialState.RUNNING not in states
     assert [s is TrialState.FAIL for s in states] == [h > 0.95 for h in heights]
 
@@ -154,6 +156,7 @@ def test_a_search_from_first_suggestion_to_report(
     steps = [dict(row.candidates[0]) for row in record.path.rows]
     assert steps[0] == {}
     assert [len(step) for step in steps] == list(range(len(steps))), "one more setting at each step"
+    assert record.hand_set == pytest.approx(0.5)
     capsys.readouterr()
     assert ended_with(lambda: affect(["status", str(tmp_path / "results" / "toys")])) == 0
     assert "hand-set:" in capsys.readouterr().out

@@ -79,6 +79,18 @@ def test_records_of_other_waves_count(search: ResolvedSearch, place: Workplace) 
     assert {verdict.status for verdict in found.verdicts} == {"stopped"}
 
 
+def test_one_that_is_spared_is_compared_and_never_stopped(search: ResolvedSearch, place: Workplace) -> None:
+    heights = (0.1, 0.9, 0.2, 0.3)
+    wave = replace(make_wave(search, *({"height": height} for height in heights)), spared=frozenset({0}))
+    (found,) = run_wave(wave, place, lambda rung, values: None)
+    verdicts = {verdict.number: verdict for verdict in found.verdicts}
+    assert {n: v.status for n, v in verdicts.items()} == {0: "complete", 1: "complete", 2: "stopped", 3: "stopped"}
+    assert verdicts[0].values == pytest.approx({3: 0.1 / 3, 6: 0.2 / 3, 9: 0.1})
+    worse = replace(make_wave(search, {"height": 0.5}, {"height": 0.4}, {"height": 0.3}), spared=frozenset({0}))
+    (found,) = run_wave(worse, place, lambda rung, values: None)
+    assert [v.status for v in found.verdicts] == ["complete", "stopped", "stopped"], "its own value counts at rungs"
+
+
 def test_what_was_stopped_does_not_satisfy_a_plan(search: ResolvedSearch, place: Workplace) -> None:
     settings = [{"height": h} for h in (0.9, 0.5, 0.1)]
     (found,) = run_wave(make_wave(search, *settings), place, lambda rung, values: None)

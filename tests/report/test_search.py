@@ -171,6 +171,14 @@ def test_the_best_so_far_never_falls_and_knows_only_whole_runs():
     assert canvas.axes[1].get_lines()[0].get_xdata()[-1] == frame["steps"].sum()
 
 
+def test_the_hand_set_configuration_is_a_line_to_beat():
+    search = make_search()
+    told = replace(search, record=replace(search.record, hand_set=0.58))
+    assert [0.58, 0.58] in [list(line.get_ydata()) for line in history(told, "ccc").axes[0].get_lines()]
+    bullets = search_blocks(told, analyse(make_evidence(told)))[0][1]
+    assert "The hand-set configuration, which is never stopped: 0.580." in bullets.items
+
+
 def test_slices_have_a_panel_per_parameter_and_bars_one_per_share():
     canvas = slices(make_history(), "ccc")
     shown = [panel for panel in canvas.axes if panel.get_visible()]
