@@ -81,9 +81,8 @@ def searches_of(resolved: Resolved, args: argparse.Namespace) -> list[ResolvedSe
     """The declared searches of the chosen systems, at each label fraction."""
     from affect.engine.search import ResolvedSearch
 
-    seeds = 1 if args.search_seeds is None else args.search_seeds
-    for name, value in (("--search", args.search), ("--search-seeds", seeds)):
-        if value < 1:
+    for name, value in (("--search", args.search), ("--search-seeds", args.search_seeds)):
+        if value is not None and value < 1:
             raise UserError(f"{name} {value}: must be at least 1.")
     if args.seeds is not None:
         raise UserError(f"--seeds {args.seeds}: suggestions are judged on --search-seeds; leave --seeds out.")
@@ -92,7 +91,7 @@ def searches_of(resolved: Resolved, args: argparse.Namespace) -> list[ResolvedSe
     systems = {row.system for row in resolved.rows}
     declared = [search for search in resolved.study.searches if search.system in systems]
     searches = [
-        ResolvedSearch(resolved, search, fraction, args.search, seeds)
+        ResolvedSearch(resolved, search, fraction, args.search, args.search_seeds or search.seeds)
         for search in declared
         for fraction in resolved.label_fractions
     ]

@@ -92,7 +92,12 @@ def _parser(study: Study) -> Parser:
         group = parser.add_argument_group("search")
         add = group.add_argument
         add("--search", type=int, metavar="N", help="let Optuna suggest N settings per declared search and system")
-        add("--search-seeds", type=int, metavar="N", help="seeds that each suggestion is judged on; default: 1")
+        add(
+            "--search-seeds",
+            type=int,
+            metavar="N",
+            help="seeds that each suggestion is judged on; default: the study's own",
+        )
     group = parser.add_argument_group("how it is run")
     add = group.add_argument
     add("--plan", action="store_true", help="print what would run and what it can show, and stop")

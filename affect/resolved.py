@@ -62,7 +62,8 @@ class SearchRecord:
     importances: Mapping[str, float] = field(default_factory=dict)
     """Parameter → its share in what sets the better suggestions apart."""
     hand_set: float | None = None
-    """What the hand-set configuration came to on the search seeds, where the search could suggest it."""
+    """What the hand-set configuration came to on the search seeds; None where the space offers it only nearly, or where it
+    came to nothing."""
     control: str | None = None
     """Name of the search that stopped nothing."""
     winner: str | None = None

@@ -13,6 +13,8 @@ from typing import Any
 
 from affect.trial import Settings
 
+Space = Callable[[Any], Settings]
+"""Define-by-run: an `optuna.Trial` → the settings that it suggests."""
 ALL_VIEWS = "all"
 """Stands for the names of all views that a protocol may use, joined by `+`."""
 
@@ -74,19 +76,21 @@ def grid(
 class Search:
     """A search of one system's settings: Optuna suggests, development data judge.
 
-    The first suggestion is the hand-set configuration, as nearly as `space` allows; hit exactly it is never stopped. A
-    suggestion is trained on every search seed. At each rung it goes on only if it is among the best 1/`reduction` of all
+    The first suggestion is the hand-set configuration, as nearly as `space` allows, and goes all the way. A suggestion is
+    trained on every search seed. At each rung every other goes on only if it is among the best 1/`reduction` of all
     suggestions that have come so far (ASHA); the last rung is the system's own number of epochs.
     The best `refits` of those that went all the way are refitted on `refit_seeds` fresh seeds, beside the hand-set
     configuration.
     """
 
     system: str
-    space: Callable[[Any], Settings] | None
-    """Define-by-run: an `optuna.Trial` → the settings it suggests. Not needed to report."""
+    space: Space | None
+    """Not needed to report."""
     rungs: tuple[int, ...] = (10, 30)
     """Epochs after which suggestions are compared; none: every suggestion goes all the way."""
     reduction: int = 3
+    seeds: int = 1
+    """Search seeds where the command line says nothing: a search learns what is good for them, and a single one misleads."""
     refits: int = 5
     refit_seeds: int = 5
     path_seeds: int = 2

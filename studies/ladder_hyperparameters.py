@@ -7,7 +7,7 @@ python studies/ladder_hyperparameters.py --corpus corpora/qcc --label-fraction 0
 """
 
 from affect.command import main
-from affect.study import Figure, Row, Scale, Search, Study, grid
+from affect.study import Figure, Row, Scale, Search, Space, Study, grid
 from search_spaces import ladder
 from search_spaces.ladder import LAMBDAS, PAPER, SETTINGS, every_lambda
 
@@ -32,6 +32,11 @@ def rows(parts: int, rates: tuple[float, ...]) -> tuple[Row, ...]:
     )
 
 
+def search(system: str, space: Space) -> Search:
+    """Judged on two seeds: what is best for the labels of one is worse than hand-set for those of others (QCC)."""
+    return Search(system, space, reduction=4, seeds=2, together=TOGETHER, start=ladder.start, control=True)
+
+
 STUDY = Study(
     name="ladder_hyperparameters",
     title="Hyperparameters of ladder networks for speech emotion attributes",
@@ -54,9 +59,9 @@ STUDY = Study(
         Figure("lambda_rate", "heat_map", "λ and learning rate", OURS, system=SYSTEM, factors=("λ", "rate")),
     ),
     searches=(
-        Search(SYSTEM, ladder.unlabelled_ladder, together=TOGETHER, start=ladder.start, control=True),
-        Search("Lad+L+MTL", ladder.ladder, together=TOGETHER, start=ladder.start, control=True),
-        Search("MTL", ladder.mtl, together=TOGETHER, start=ladder.start, control=True),
+        search(SYSTEM, ladder.unlabelled_ladder),
+        search("Lad+L+MTL", ladder.ladder),
+        search("MTL", ladder.mtl),
     ),
 )
 

@@ -201,7 +201,7 @@ def test_a_search_begins_with_what_is_hand_set(name: str, twin: str, system: str
     (declared,) = (declared for declared in resolved.study.searches if declared.system == system)
     search = ResolvedSearch(resolved, declared, resolved.label_fractions[0], total=5, seeds=1)
     study = optuna.create_study(direction="maximize")
-    study.enqueue_trial(search.hand_set())
+    suggestions.begin(study, search.hand_set())
     assert declared.space is not None
     assert search.changed(suggestions.ask(study, declared.space).settings) == []
 

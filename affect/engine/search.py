@@ -19,7 +19,7 @@ from affect.engine.plan import preset_of, settings_of, task_facts, task_spec
 from affect.engine.waves import COMPLETE, DIVERGED, STOPPED
 from affect.errors import UserError
 from affect.resolved import Resolved
-from affect.study import Row, Search
+from affect.study import Row, Search, Space
 from affect.systems import get_system
 from affect.systems.base import System
 from affect.trial import Settings, TaskSpec, Trial
@@ -217,7 +217,7 @@ def _same(a: float | int | str, b: float | int | str) -> bool:
     return a == b if isinstance(a, str) or isinstance(b, str) else math.isclose(a, b, rel_tol=1e-9)
 
 
-def outline(space: Callable[[Any], Settings] | None) -> tuple[list[list[Any]], set[str]]:
+def outline(space: Space | None) -> tuple[list[list[Any]], set[str]]:
     """What a space asks Optuna for, ranges and all, and the settings that it makes of the answers."""
     if space is None:
         return [], set()

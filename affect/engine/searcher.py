@@ -80,7 +80,7 @@ class Searcher:
         if search.declared.control and search.spent(study):
             control = replace(search, steps=search.spent(study))
             other = self.suggest(control)
-            self.store.save_search(_measured(_record(control), control, other), history_of(control, other))
+            self.store.save_search(_record(control), history_of(control, other))
             if control.lacking(other):
                 return unfinished
             record = replace(record, control=control.name)
@@ -118,8 +118,7 @@ class Searcher:
             watch(study)
             if (now := suggestions.finished(study)) != kept:
                 kept = now
-                record = known[0] if known else _measured(_record(search), search, study)
-                self.store.save_search(record, history_of(search, study))
+                self.store.save_search(known[0] if known else _record(search), history_of(search, study))
 
         return carry_on(
             search,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,15 @@ import pandas as pd
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from affect.engine.waves import COMPLETE, DIVERGED, FAILED, STOPPED, Verdict
+from affect.study import Space
 from affect.trial import Settings
 
 STARTUP = 10
 """Suggestions before any are derived from others: Optuna's own default."""
-STALE, SETTINGS, DEATHS, STATUS, EPOCHS, MESSAGE = "stale", "settings", "deaths", "status", "epochs", "message"
+STALE, SETTINGS, DEATHS, SPARED = "stale", "settings", "deaths", "spared"
+STATUS, EPOCHS, MESSAGE = "status", "epochs", "message"
 """Attributes of a suggestion: it ended with its run and was asked anew; what it sets; how many workers died of these
-settings before; how it ended, after how many epochs, and why."""
+settings before; it is never stopped; how it ended, after how many epochs, and why."""
 DEADLY = 3
 """Workers that must die of a suggestion before it is held against it: of the first that died it may be innocent."""
 
@@ -45,6 +47,8 @@ class Suggestion:
     settings: Settings
     value: float = float("nan")
     """Its final value, once it has one."""
+    spared: bool = False
+    """Whether it is never stopped."""
 
 
 def sampler(seed: int) -> optuna.samplers.BaseSampler:
@@ -54,12 +58,18 @@ def sampler(seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True)
 
 
-def ask(study: optuna.Study, space: Callable[[Any], Settings]) -> Suggestion:
+def begin(study: optuna.Study, params: Mapping[str, Any]) -> None:
+    """Have a new study suggest these answers first; what they are worth is seen to the end."""
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(dict(params), user_attrs={SPARED: True})
+
+
+def ask(study: optuna.Study, space: Space) -> Suggestion:
     """The next suggestion of `space`; it counts as running until it is told."""
     trial = study.ask()
     settings = dict(space(trial))
     trial.set_user_attr(SETTINGS, settings)
-    return Suggestion(trial.number, settings)
+    return Suggestion(trial.number, settings, spared=trial.user_attrs.get(SPARED, False))
 
 
 def report(study: optuna.Study, number: int, epoch: int, value: float) -> None:
@@ -98,7 +108,8 @@ def requeue(study: optuna.Study, numbers: Collection[int], killed: bool = False)
         whole = SETTINGS in trial.user_attrs
         params = trial.params if whole else trial.system_attrs.get("fixed_params", {})
         if params:  # Before the end of the old one: a run that is killed between them asks twice rather than never.
-            study.enqueue_trial(params, user_attrs={DEATHS: deaths})
+            spared = {SPARED: True} if SPARED in trial.user_attrs else {}
+            study.enqueue_trial(params, user_attrs={DEATHS: deaths} | spared)
         _note(study, trial, STALE, True)
         study.tell(number, state=TrialState.FAIL)
 

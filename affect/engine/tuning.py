@@ -106,7 +106,7 @@ class WaveSearch(OptunaSearch):
     def _wave(self, asked: list[Suggestion]) -> Wave:
         members = {suggestion.number: self.search.trials_of(suggestion.settings) for suggestion in asked}
         rungs, reduction = self.search.rungs, self.search.declared.reduction
-        spared = frozenset(s.number for s in asked if not self.search.changed(s.settings))
+        spared = frozenset(suggestion.number for suggestion in asked if suggestion.spared)
         return Wave(self.search.name, members, rungs, reduction, suggestions.records(self.study, rungs), spared)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -236,8 +236,7 @@ def carry_on(
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=search.name, direction="maximize", load_if_exists=True)
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(search.hand_set())
+    suggestions.begin(study, search.hand_set())
     reconcile(study, search, stored)
     heard(study)
     # Beside the driver: an actor that asks for nothing is put on any node, and would be lost with it.

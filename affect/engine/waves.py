@@ -1,7 +1,7 @@
 """Waves: suggestions × seeds trained together, in which the weaker ones are stopped early. Knows neither Ray nor Optuna.
 
 ASHA acts on each suggestion by itself: at a rung it goes on if it is among the best 1/η of all suggestions that have
-come to this rung, those of its own wave and those of waves before.
+come to this rung, those of its own wave and those of waves before. The hand-set configuration always goes on.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Wave:
     records: Mapping[int, Sequence[float]] = field(default_factory=dict)
     """Rung → values of suggestions in other waves."""
     spared: frozenset[int] = frozenset()
-    """Suggestions that are compared but never stopped: the hand-set configuration, the yardstick of all others. What learns
-    slowly is behind at the first rung, and Optuna would take it for bad."""
+    """Suggestions that are compared but never stopped: the hand-set configuration, the yardstick of all others, which may
+    learn too slowly for the first rung."""
 
     @property
     def trials(self) -> tuple[Trial, ...]:

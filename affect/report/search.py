@@ -63,9 +63,11 @@ FIGURES = ("history", "importance", "slices")
 
 def _history_caption(search: SearchEvidence) -> str:
     text = "Mean development value of each suggestion, and the best so far."
-    return text + " Right: against the optimiser steps spent, beside a search that stops nothing." * (
+    text += " Dashed: the hand-set configuration." * (search.record.hand_set is not None)
+    text += " Right: against the optimiser steps spent, beside a search that stops nothing." * (
         search.control is not None
     )
+    return text
 
 
 def _summary(search: SearchEvidence) -> Bullets:
@@ -78,7 +80,8 @@ def _summary(search: SearchEvidence) -> Bullets:
         )
     if record.hand_set is not None:
         spared = ", which is never stopped" if record.rungs else ""
-        items.append(f"The hand-set configuration{spared}: {numbers.value(record.hand_set)}.")
+        seeds = numbers.plural(record.search_seeds, "search seed")
+        items.append(f"The hand-set configuration{spared}: {numbers.value(record.hand_set)} on {seeds}.")
     if search.control is not None:
         items.append(
             _counted("With nothing stopped, for as many optimiser steps", search.control)

@@ -17,11 +17,11 @@ from affect.engine.files import LocalFolder
 from affect.engine.journal import open_journal
 from affect.engine.results import Workplace
 from affect.engine.search import ResolvedSearch
-from affect.engine.tuning import carry_on, fits, reconcile
+from affect.engine.tuning import WaveSearch, carry_on, fits, reconcile
 from affect.engine.waves import WaveResult
 from affect.errors import UserError
 from affect.resolved import Resolved
-from affect.study import Row, Search
+from affect.study import Row, Search, Space
 from affect.trial import Settings
 from tests.engine.engine_fakes import climbs
 
@@ -33,9 +33,31 @@ def test_the_first_suggestion_is_the_hand_set_configuration(make: Callable[..., 
     search = make(climbs, 5)
     assert search.hand_set() == {"height": 0.5, "noise": 0.1, "width": 4}
     study = optuna.create_study(direction="maximize")
-    study.enqueue_trial(search.hand_set())
-    assert search.changed(suggestions.ask(study, climbs).settings) == []
-    assert search.changed(suggestions.ask(study, climbs).settings) != []
+    suggestions.begin(study, search.hand_set())
+    suggestions.begin(study, {"height": 0.1})
+    first, second = suggestions.ask(study, climbs), suggestions.ask(study, climbs)
+    assert search.changed(first.settings) == []
+    assert search.changed(second.settings) != [], "only a new study begins with anything"
+
+
+def test_what_a_search_begins_with_is_never_stopped_whatever_becomes_of_its_run(
+    make: Callable[..., ResolvedSearch],
+) -> None:
+    def low(trial: Any) -> Settings:
+        return {"height": trial.suggest_float("height", 0.1, 0.3), "width": 4}  # nearly the hand-set height, .5
+
+    search = make(low, 5)
+    storage = optuna.storages.InMemoryStorage()
+    suggestions.begin(
+        optuna.create_study(storage=storage, study_name=search.name, direction="maximize"), search.hand_set()
+    )
+    waves = WaveSearch(search, storage, 1, 0, 0.0, [], None, lambda found: None, lambda study: None)
+    asked = [suggestions.ask(waves.study, low) for _ in range(3)]
+    assert waves._wave(asked).spared == {0}
+    suggestions.requeue(waves.study, [2, 0])
+    again = [suggestions.ask(waves.study, low) for _ in range(2)]
+    assert [each.settings for each in again] == [asked[2].settings, asked[0].settings]
+    assert waves._wave(again).spared == {4}, "under its new number"
 
 
 def test_answers_under_other_names_and_outside_the_ranges(make: Callable[..., ResolvedSearch]) -> None:
@@ -66,8 +88,8 @@ def perilous(trial: Any) -> Settings:
 
 
 @pytest.fixture
-def make(resolve: Callable[..., Resolved]) -> Callable[[Callable[[Any], Settings], int], ResolvedSearch]:
-    def make(space: Callable[[Any], Settings], total: int) -> ResolvedSearch:
+def make(resolve: Callable[..., Resolved]) -> Callable[[Space, int], ResolvedSearch]:
+    def make(space: Space, total: int) -> ResolvedSearch:
         return ResolvedSearch(resolve(Row("climb")), Search("climb", space, rungs=(3, 6), reduction=3), 1.0, total, 1)
 
     return make
