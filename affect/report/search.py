@@ -154,10 +154,12 @@ def _counted(what: str, frame: pd.DataFrame) -> str:
 
 def history(search: SearchEvidence, metric: str) -> Canvas | None:
     """Values by suggestion with the best so far; with a control, the best so far of both against steps spent."""
+    from matplotlib.ticker import EngFormatter
+
     frame = search.history
     if not (frame["status"] == "complete").any():
         return None
-    canvas, axes = panels(1 if search.control is None else 2, 2.9, width=3.6, share_y=True)
+    canvas, axes = panels(1 if search.control is None else 2, 2.9, width=3.6)
     for status, style in _SHOWN.items():
         some = frame[frame["status"] == status]
         axes[0].scatter(some["number"], some["value"], **style)
@@ -177,7 +179,10 @@ def history(search: SearchEvidence, metric: str) -> Canvas | None:
             axes[1].step(
                 part["steps"].cumsum(), _best_so_far(part), where="post", color=colour, linewidth=1.3, label=name
             )
+        # On a scale of its own: what stopped suggestions had would flatten it.
+        axes[1].set_ylabel("Best so far")
         axes[1].set_xlabel("Optimiser steps")
+        axes[1].xaxis.set_major_formatter(EngFormatter())
         axes[1].legend(loc="lower right")
     for panel in axes:
         panel.grid(True)
@@ -204,6 +209,8 @@ def importance(shares: Mapping[str, float]) -> Canvas | None:
 
 def slices(frame: pd.DataFrame, metric: str) -> Canvas | None:
     """Values against each parameter, a panel each."""
+    from matplotlib.ticker import NullFormatter
+
     parameters = pd.DataFrame(frame["parameters"].map(json.loads).tolist(), index=frame.index)
     if parameters.empty or not (frame["status"] == "complete").any():
         return None
@@ -218,6 +225,9 @@ def slices(frame: pd.DataFrame, metric: str) -> Canvas | None:
             panel.scatter(values[mask] if numeric else values[mask].astype(str), frame.loc[mask, "value"], **style)
         if numeric and values.min() > 0 and values.max() / values.min() > DECADES:
             panel.set_xscale("log")
+            # Whole decades, labelled alone: labels between them would overlap.
+            panel.set_xlim(0.8 * 10 ** np.floor(np.log10(values.min())), 1.25 * 10 ** np.ceil(np.log10(values.max())))
+            panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel(name)
         panel.grid(True)
     for panel in axes[parameters.shape[1] :]:

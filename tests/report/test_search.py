@@ -184,6 +184,7 @@ def test_slices_have_a_panel_per_parameter_and_bars_one_per_share():
     shown = [panel for panel in canvas.axes if panel.get_visible()]
     assert [panel.get_xlabel() for panel in shown] == ["learning_rate", "schedule"]
     assert shown[0].get_xscale() == "log"
+    assert shown[0].get_xlim() == pytest.approx((0.8e-4, 1.25e-2)), "whole decades"
     bars = importance({"a": 0.2, "b": 0.8}).axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx([0.2, 0.8])
     assert importance({}) is None
