@@ -183,7 +183,7 @@ def history(search: SearchEvidence, metric: str) -> Canvas | None:
         axes[1].set_ylabel("Best so far")
         axes[1].set_xlabel("Optimiser steps")
         axes[1].xaxis.set_major_formatter(EngFormatter())
-        axes[1].legend(loc="lower right")
+        axes[1].legend(loc="upper left")
     for panel in axes:
         panel.grid(True)
     return canvas
