@@ -18,14 +18,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pandas as pd
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import environment, living, make_corpus
-from tests.engine.test_crash import command, contents, end
+from tests.engine.helpers import environment, living, make_corpus, process
+from tests.engine.test_crash import command, contents
 
 SLOWLY = ("--set", "seconds=0.4")
 PATIENCE = 300.0
@@ -52,23 +52,17 @@ def main() -> int:
     return 0
 
 
-def _start(corpus: Corpus, work: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command(corpus, str(work / "results"), work, "ray", *SLOWLY),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+def _started(corpus: Corpus, work: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    silent = subprocess.DEVNULL
+    return process(
+        command(corpus, str(work / "results"), work, "ray", *SLOWLY), env=environment(), stdout=silent, stderr=silent
     )
 
 
 def _run(corpus: Corpus, work: Path) -> Path:
     """A run that nobody disturbs."""
-    process = _start(corpus, work)
-    try:
-        assert process.wait(PATIENCE) == 0
-    finally:
-        end(process)
+    with _started(corpus, work) as driver:
+        assert driver.wait(PATIENCE) == 0
     return work
 
 
@@ -79,23 +73,20 @@ def _live(
     before: dict[str, bytes] = {}
     packs = len(_packs(undisturbed))
     while True:
-        process = _start(corpus, work)
-        try:
+        with _started(corpus, work) as driver:
             if killed.total() == most:
-                process.wait(PATIENCE)
+                driver.wait(PATIENCE)
             at_work = rng.random() < 0.5
             least = rng.randint(len(before), packs - 1) + 1 if at_work and len(before) < packs else 0
-            _wait(process, work, least, rng.uniform(0, 1.0) * (1.0 if least else seconds))
-            if process.poll() is None:
+            _wait(driver, work, least, rng.uniform(0, 1.0) * (1.0 if least else seconds))
+            if driver.poll() is None:
                 kind = rng.choice(tuple(VICTIMS))
-                if kind != "driver" and not VICTIMS[kind](process):
+                if kind != "driver" and not VICTIMS[kind](driver):
                     kind = "driver"  # too early for any other
-                _kill(kind, process, rng)
+                _kill(kind, driver, rng)
                 killed[kind] += 1
                 print(f"{killed.total():3} {work.name}: {kind} killed, {len(_packs(work))} packs stored", flush=True)
-            done = process.wait(PATIENCE) == 0
-        finally:
-            end(process)
+            done = driver.wait(PATIENCE) == 0
         before = _check(work, undisturbed, before)
         if done:
             break
@@ -103,14 +94,14 @@ def _live(
     assert contents(work / "reports") == contents(undisturbed / "reports"), "the report differs"
 
 
-def _wait(process: subprocess.Popen[bytes], work: Path, packs: int, seconds: float) -> None:
-    """Until so many packs are stored, and then so many seconds more, unless the process ends before."""
+def _wait(driver: subprocess.Popen[str], work: Path, packs: int, seconds: float) -> None:
+    """Until so many packs are stored, and then so many seconds more, unless the driver ends before."""
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and len(_packs(work)) < packs:
+    while driver.poll() is None and len(_packs(work)) < packs:
         assert time.monotonic() < deadline, "a run hangs"
         time.sleep(0.02)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
+        driver.wait(seconds)
 
 
 def _packs(work: Path) -> list[Path]:
@@ -118,26 +109,26 @@ def _packs(work: Path) -> list[Path]:
     return sorted((work / "results" / "toys" / "trials").glob("[!.]*.parquet"))
 
 
-def _processes(name: str) -> Callable[[subprocess.Popen[bytes]], list[int]]:
-    def find(driver: subprocess.Popen[bytes]) -> list[int]:
+def _processes(name: str) -> Callable[[subprocess.Popen[str]], list[int]]:
+    def find(driver: subprocess.Popen[str]) -> list[int]:
         found = []
-        for process in living(driver.pid):
+        for number in living(driver.pid):
             with suppress(OSError):
-                if name in Path(f"/proc/{process}/cmdline").read_text().split("\0")[0]:
-                    found.append(process)
+                if name in Path(f"/proc/{number}/cmdline").read_text().split("\0")[0]:
+                    found.append(number)
         return found
 
     return find
 
 
-VICTIMS: dict[str, Callable[[subprocess.Popen[bytes]], list[int]]] = {
+VICTIMS: dict[str, Callable[[subprocess.Popen[str]], list[int]]] = {
     "driver": lambda driver: [driver.pid],
     "worker": _processes("ray::_Worker"),
     "raylet": _processes("/raylet"),
 }
 
 
-def _kill(kind: str, driver: subprocess.Popen[bytes], rng: random.Random) -> None:
+def _kill(kind: str, driver: subprocess.Popen[str], rng: random.Random) -> None:
     with suppress(ProcessLookupError):
         os.kill(rng.choice(VICTIMS[kind](driver)), signal.SIGKILL)
 

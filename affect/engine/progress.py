@@ -45,7 +45,7 @@ class State:
         parts += [f"{self.failed} failed"] if self.failed else []
         if self.best:
             parts.append("best " + " ".join(f"{target} {value:.3f}" for target, value in self.best.items()))
-        parts += [] if self.seconds_left is None else [f"about {duration(self.seconds_left)} left"]
+        parts += [] if self.seconds_left is None or self.finished else [f"about {duration(self.seconds_left)} left"]
         return ", ".join(parts)
 
 
@@ -73,7 +73,7 @@ class SearchState:
         parts += [f"{count} {status}" for status, count in self.counts.items()]
         parts += [f"{self.running} running"] if self.running else []
         parts += [] if self.best is None else [f"best {self.best:.3f}"]
-        parts += [] if self.seconds_left is None else [f"about {duration(self.seconds_left)} left"]
+        parts += [] if self.seconds_left is None or self.finished else [f"about {duration(self.seconds_left)} left"]
         return ", ".join(parts)
 
 

@@ -73,6 +73,8 @@ def _history_caption(search: SearchEvidence) -> str:
 def _summary(search: SearchEvidence) -> Bullets:
     record, frame = search.record, search.history
     items = [_counted("Suggestions", frame) + f"; judged on {numbers.plural(record.search_seeds, 'search seed')}."]
+    if len(frame) and frame["number"].max() >= len(frame):
+        items.append("What was under way when the run was interrupted was asked anew under another number.")
     if record.rungs:
         items.append(
             f"Compared after {', '.join(map(str, record.rungs))} epochs: the best 1/{record.reduction} of all that were known "
@@ -130,10 +132,16 @@ def winner_grid(winner: str, analysis: Analysis) -> Grid:
             *(
                 ("Keep the hand-set settings: no suggestion is above them on development data.",)
                 if gains[0] <= 0
-                else ()
+                else (f"To use the winner's settings: --set {_options(winner, analysis)}.",)
             ),
         ),
     )
+
+
+def _options(name: str, analysis: Analysis) -> str:
+    """What a row sets, as a command line says it."""
+    (row,) = (row for row in analysis.resolved.rows if row.name == name)
+    return " ".join(f"{setting}={value}" for setting, value in sorted(row.candidates[0].items()))
 
 
 def _over_targets(analysis: Analysis, name: str, p: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import PATIENCE, Results, completed, environment, process
+from tests.engine.helpers import PATIENCE, ROOT, Results, completed, environment, process
 
 HERE = Path(__file__).parent
 
@@ -76,6 +76,13 @@ def test_a_killed_driver(corpus: Corpus, results: Results, undisturbed: Path, tm
     assert not rows.duplicated(["trial", "partition", "target", "metric"]).any()
     assert set(rows["trial"]) == set(pd.read_parquet(undisturbed / "results" / "toys" / "trials")["trial"])
     assert contents(tmp_path / "reports") == contents(undisturbed / "reports")
+
+
+@pytest.mark.ray
+def test_a_kill_at_a_random_moment() -> None:
+    chaos = completed([sys.executable, "-m", "tests.chaos", "--kills", "1"], env=environment(), cwd=ROOT)
+    assert chaos.returncode == 0, chaos.stdout + chaos.stderr
+    assert "nothing lost, nothing doubled, reports identical" in chaos.stdout
 
 
 def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> None:

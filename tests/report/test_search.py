@@ -22,7 +22,7 @@ LEVELS = dict(zip(NAMES, (0.70, 0.72, 0.71), strict=True))
 
 
 def make_refits(seeds: int = 6) -> Resolved:
-    rows = tuple(Row("MTL", label=name) for name in NAMES)
+    rows = tuple(Row("MTL", ({"learning_rate": rate},), label=name) for rate, name in enumerate(NAMES, 1))
     study = replace(
         make_study(),
         scales={"full": Scale("open_speech", rows, seeds)},
@@ -101,6 +101,7 @@ def test_the_report_shows_the_search(tmp_path):
     text = files["report.md"].read_text()
     assert "Suggestions: 20 (5 complete, 1 diverged, 14 stopped), 6,500 optimiser steps, best 0." in text
     assert "judged on 2 search seeds" in text
+    assert "asked anew under another number" not in text
     assert "the best 1/3 of all that were known to have come so far went on" in text
     assert "With nothing stopped, for as many optimiser steps: 8" in text
     assert text.count("the best on development data of fresh seeds: MTL, suggestion 3.") == 1
@@ -123,6 +124,12 @@ def test_a_search_in_which_little_finished_says_so():
     assert sum("Not drawn" in getattr(block, "text", "") for block in blocks) == 3
 
 
+def test_numbers_above_the_count_are_explained():
+    search = make_search(history=make_history().assign(number=range(3, 23)))
+    bullets = search_blocks(search, analyse(make_evidence(search)))[0][1]
+    assert "What was under way when the run was interrupted was asked anew under another number." in bullets.items
+
+
 def test_a_search_with_nothing_to_refit_says_so():
     record = make_search().record
     refits = replace(make_refits(), rows=(Row("MTL", label=NAMES[0]),))
@@ -140,6 +147,9 @@ def test_the_winner_is_compared_on_the_mean_of_targets():
         assert row[3].text == f"{d.mean():+.3f}"
         assert row[5].text == f"{sign_flip(d):.3f}"
         assert row[6].text == "6"
+    assert "To use the winner's settings: --set learning_rate=2." in grid.notes
+    worse = winner_grid(NAMES[0], analyse(evidence)).notes
+    assert "Keep the hand-set settings: no suggestion is above them on development data." in worse
 
 
 def test_the_path_tells_what_each_change_gained():
