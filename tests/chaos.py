@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import environment, living, make_corpus, process
+from tests.engine.helpers import environment, make_corpus, named, process
 from tests.engine.test_crash import command, contents
 
 SLOWLY = ("--set", "seconds=0.4")
@@ -109,22 +109,10 @@ def _packs(work: Path) -> list[Path]:
     return sorted((work / "results" / "toys" / "trials").glob("[!.]*.parquet"))
 
 
-def _processes(name: str) -> Callable[[subprocess.Popen[str]], list[int]]:
-    def find(driver: subprocess.Popen[str]) -> list[int]:
-        found = []
-        for number in living(driver.pid):
-            with suppress(OSError):
-                if name in Path(f"/proc/{number}/cmdline").read_text().split("\0")[0]:
-                    found.append(number)
-        return found
-
-    return find
-
-
 VICTIMS: dict[str, Callable[[subprocess.Popen[str]], list[int]]] = {
     "driver": lambda driver: [driver.pid],
-    "worker": _processes("ray::_Worker"),
-    "raylet": _processes("/raylet"),
+    "worker": lambda driver: named(driver.pid, "ray::_Worker"),
+    "raylet": lambda driver: named(driver.pid, "/raylet"),
 }
 
 

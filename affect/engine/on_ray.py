@@ -204,6 +204,7 @@ class OnRay:
         started, told = time.monotonic(), False
         while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + LATECOMERS):
             self._collect(1.0)
+            _refuse_lost_node()
             waited, kind = time.monotonic() - started, "GPU" if self.device == "cuda" else "CPU"
             if waited > SILENCE and not self._idle and not told:
                 told = True
@@ -310,6 +311,15 @@ class OnRay:
         for worker in [*self._idle, *self._starting.values()]:
             ray.kill(worker)
         self._idle, self._starting = [], {}
+
+
+def _refuse_lost_node() -> None:
+    """UserError once the node of this driver is dead: no worker will ever answer it."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+        raise UserError("Ray's node on this machine has died; what was finished is kept, the same command goes on.")
 
 
 def _our_code() -> dict[str, Any]:

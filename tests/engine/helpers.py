@@ -176,6 +176,16 @@ def living(session: int) -> set[int]:
     return found
 
 
+def named(session: int, name: str) -> list[int]:
+    """Processes of a session that have `name` in the name of their program. Needs Linux' /proc."""
+    found = []
+    for number in living(session):
+        with suppress(OSError):
+            if name in Path(f"/proc/{number}/cmdline").read_text().split("\0")[0]:
+                found.append(number)
+    return found
+
+
 def listening(processes: Iterable[int]) -> set[str]:
     """Addresses, in the kernel's hexadecimal, at which `processes` accept connections. Needs Linux' /proc."""
     inodes = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 
 from affect.data.corpus import Corpus
-from tests.engine.helpers import PATIENCE, ROOT, Results, completed, environment, process
+from tests.engine.helpers import PATIENCE, ROOT, Results, completed, environment, named, output_of, process
 
 HERE = Path(__file__).parent
 
@@ -83,6 +85,24 @@ def test_a_kill_at_a_random_moment() -> None:
     chaos = completed([sys.executable, "-m", "tests.chaos", "--kills", "1"], env=environment(), cwd=ROOT)
     assert chaos.returncode == 0, chaos.stdout + chaos.stderr
     assert "nothing lost, nothing doubled, reports identical" in chaos.stdout
+
+
+@pytest.mark.ray
+def test_a_lost_raylet_ends_the_run_and_the_next_one_goes_on(corpus: Corpus, undisturbed: Path, tmp_path: Path) -> None:
+    results = str(tmp_path / "results")
+    words = command(corpus, results, tmp_path, "ray", *SLOWLY)
+    with process(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as driver:
+        deadline = time.monotonic() + PATIENCE
+        while not named(driver.pid, "ray::_Worker"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for raylet in named(driver.pid, "/raylet"):
+            os.kill(raylet, signal.SIGKILL)
+        _, said = output_of(driver)
+    assert driver.returncode != 0
+    assert "Traceback" not in said
+    assert finish(corpus, results, tmp_path, "inline", *SLOWLY).returncode == 0
+    assert contents(tmp_path / "reports") == contents(undisturbed / "reports")
 
 
 def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> None:
