@@ -168,7 +168,7 @@ def _replaced(resolved: Resolved, store: Store) -> str:
         return ""
     labels = ", ".join(f"{100 * fraction:g} %" for fraction in old.label_fractions)
     return (
-        f"This run's report replaces that of an earlier one (rows: {len(old.rows)}, labels: {labels}, seeds: {old.seeds}); "
+        f"This run's report replaces that of an earlier one (systems: {len(old.rows)}, labels: {labels}, seeds: {old.seeds}); "
         "what was trained for it stays, and the same command as then brings it back."
     )
 

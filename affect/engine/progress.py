@@ -94,6 +94,27 @@ class Display(Protocol):
         """Show `state`; called as often as there is news."""
 
 
+@dataclass(frozen=True)
+class Titled:
+    """A display that says what the trials are for, where a run is one of several: `refits of MTL: 3 of 10 trials`."""
+
+    display: Display
+    title: str
+
+    def show(self, state: Shown) -> None:
+        self.display.show(_Said(f"{self.title}: {state}", state.share, state.finished))
+
+
+@dataclass(frozen=True)
+class _Said:
+    text: str
+    share: float
+    finished: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def duration(seconds: float) -> str:
     """Seconds as a reader says them: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:

@@ -14,7 +14,7 @@ import optuna
 from affect.engine import path, suggestions
 from affect.engine.journal import open_journal
 from affect.engine.on_ray import OnRay
-from affect.engine.progress import Display, SearchState
+from affect.engine.progress import Display, SearchState, Titled
 from affect.engine.refits import development_means, refits, winner_of
 from affect.engine.results import Workplace
 from affect.engine.run import Summary, run
@@ -86,7 +86,7 @@ class Searcher:
             record = replace(record, control=control.name)
         wanted = refits(search, suggestions.best(study))
         with self.executor.standing():
-            summary = self._run(wanted)
+            summary = self._run(wanted, f"refits of {search.declared.system}")
             if summary is not None and not summary.plan.pending:
                 winner = winner_of(wanted, summary.plan, self.store.rows())
                 walked = record.path if winner is not None and record.winner == winner.name else None
@@ -139,7 +139,7 @@ class Searcher:
         made = path.changes(search, winner.candidates[0])
         if not made:
             return record, summary
-        alone = self._run(path.alone(search, made))
+        alone = self._run(path.alone(search, made), f"single changes of {search.declared.system}")
         if alone is None:
             return record, None
         summary = summary.followed_by(alone)
@@ -147,18 +147,19 @@ class Searcher:
             return record, summary
         means = development_means(alone.plan, self.store.rows(), len(search.resolved.study.targets))
         wanted = path.walked(search, path.ordered(made, means))
-        walk = self._run(wanted)
+        walk = self._run(wanted, f"path of {search.declared.system}")
         if walk is None:
             return record, None
         summary = summary.followed_by(walk)
         return (record if walk.plan.pending else replace(record, path=wanted)), summary
 
-    def _run(self, wanted: Resolved) -> Summary | None:
+    def _run(self, wanted: Resolved, title: str) -> Summary | None:
         """None where no time is left."""
         left = self._left()
         if left == 0:
             return None
-        return run(wanted, self.store, self.executor, self.place, self.display, None if left is None else left / 60)
+        display = Titled(self.display, title)
+        return run(wanted, self.store, self.executor, self.place, display, None if left is None else left / 60)
 
     def _left(self) -> float | None:
         return None if self.deadline == float("inf") else max(0.0, self.deadline - time.monotonic())

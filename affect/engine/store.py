@@ -77,7 +77,10 @@ class Store:
         """The store in an existing results folder (`results/<study>`)."""
         folder = open_folder(uri)
         if not folder.has(MARKER):
-            raise UserError(f"{folder}: no results here ({MARKER} is missing).")
+            raise UserError(
+                f"{folder}: no results here ({MARKER} is missing); give the folder of one study, of those that "
+                f"`affect results list {folder}` names."
+            )
         if folder.name != _study_of(folder):
             raise UserError(
                 f"{folder}/{MARKER}: names study {_study_of(folder)}, but the folder is called {folder.name}."

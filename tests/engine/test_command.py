@@ -329,14 +329,14 @@ def test_a_run_ends_with_its_table_and_is_repeatable(
 
 
 def test_a_smaller_run_says_that_its_report_replaces_another(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    said = "This run's report replaces that of an earlier one (rows: 3, labels: 100 %, seeds: 2);"
+    said = "This run's report replaces that of an earlier one (systems: 3, labels: 100 %, seeds: 2);"
     assert run() == 0
     assert run() == 0
     assert "replaces" not in capsys.readouterr().out
     assert run("--systems", "toy") == 0
     assert said in capsys.readouterr().out
     assert run() == 0
-    assert "an earlier one (rows: 1, labels: 100 %, seeds: 2);" in capsys.readouterr().out
+    assert "an earlier one (systems: 1, labels: 100 %, seeds: 2);" in capsys.readouterr().out
 
 
 def test_failed_trials_are_told_by_the_exit_status(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from affect.engine.progress import Lines, State
+from affect.engine.progress import Lines, State, Titled
 
 
 def state(done: int, total: int = 9) -> State:
@@ -21,3 +21,9 @@ def test_a_log_has_a_line_at_once_then_where_there_is_news_and_a_sign_of_life() 
         lines.show(state(done))
     said = [int(line.split()[0]) for line in out.getvalue().splitlines()]
     assert said == [0, 1, 1, 3, 9], "at 0 and 11, at 71 as a sign of life, at 81, and at the end"
+
+
+def test_a_title_says_which_of_several_runs_a_line_is_of() -> None:
+    out = io.StringIO()
+    Titled(Lines(Console(file=out, width=80)), "refits of MTL").show(state(9))
+    assert out.getvalue() == "refits of MTL: 9 of 9 trials\n"
