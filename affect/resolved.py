@@ -36,6 +36,12 @@ class Resolved:
         return "/".join([self.study.name, *(["-".join(apart)] if apart else [])])
 
     @property
+    def corpus_settings(self) -> Settings:
+        """What the study sets for the corpus, under this protocol where it says so."""
+        own, corpus = self.study.settings, self.corpus.name
+        return own.get(f"{corpus} {self.protocol}", own.get(corpus, {}))
+
+    @property
     def seed_range(self) -> range:
         return range(self.first_seed, self.first_seed + self.seeds)
 

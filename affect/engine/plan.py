@@ -145,7 +145,7 @@ def settings_of(system: System, resolved: Resolved, option: Settings) -> dict[st
     """Every hyperparameter: `--set` wins over `option`, that over what the study sets for the corpus, which was chosen for
     its first preset and holds for that alone."""
     preset = preset_of(system, resolved)
-    own = resolved.study.settings.get(resolved.corpus.name, {}) if preset == resolved.study.presets[0] else {}
+    own = resolved.corpus_settings if preset == resolved.study.presets[0] else {}
     return resolve_settings(system, preset, own, option, resolved.overrides)
 
 

@@ -26,7 +26,7 @@ def run_block(analysis: Analysis) -> Bullets:
     resolved, cube = analysis.resolved, analysis.cube
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
-    chosen = study.settings.get(corpus.name, {})
+    chosen = resolved.corpus_settings
     apart = ""
     if resolved.preset != study.presets[0] and chosen:
         apart = f" and has no preset {resolved.preset}"

@@ -227,9 +227,10 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
     layout = Layout(
         {"w1": (width, hidden), "gamma1": (hidden,), "beta1": (hidden,)}
         | {"w2": (hidden, hidden), "gamma2": (hidden,), "beta2": (hidden,)}
-        | {"head": (hidden, targets), "head_bias": (1, targets)}
         | {"v1": (hidden, width), "v2": (hidden, hidden)}
         | {f"combine{layer}": (COEFFICIENTS, d) for layer, d in enumerate((width, hidden, hidden))}
+        # Last, for it alone has no gradient in unlabelled updates, which so reach over one piece.
+        | {"head": (hidden, targets), "head_bias": (1, targets)}
     )
 
     def initial(seed: int) -> dict[str, Tensor]:
@@ -309,7 +310,10 @@ def ladder_network(width: int, hidden: int, targets: int, unlabelled: bool, sche
 
 
 def _system(name: str, description: str) -> LadderSystem:
-    return LadderSystem(name, name.startswith("Lad"), "+UL" in name, name.endswith("MTL"), description)
+    unlabelled = "+UL" in name
+    # 2: unlabelled updates leave the head alone, which they moved on by its momentum.
+    version = 2 if unlabelled else 1
+    return LadderSystem(name, name.startswith("Lad"), unlabelled, name.endswith("MTL"), description, version)
 
 
 SYSTEMS = (

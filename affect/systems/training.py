@@ -294,8 +294,10 @@ class Trainer:
         for update in self.network.updates:
             batches = {kind: self.sources[kind].next() for kind in update.reads}
             loss = update.loss(self.parameters, batches, self.scalars)
-            gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()), materialize_grads=True)
-            self.optimiser.update(self.shard.reduce(*gradients))
+            gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()), allow_unused=True)
+            starts = self.network.layout.starts
+            found = {start: g for start, g in zip(starts, gradients, strict=True) if g is not None}
+            self.optimiser.update(dict(zip(found, self.shard.reduce(*found.values()), strict=True)))
             losses.append(loss.detach())
         return losses
 

@@ -5,10 +5,8 @@ Test CCC with all labels, valence, arousal and dominance, as studies get it: the
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from affect.data.corpus import AS_PUBLISHED, Corpus
@@ -20,7 +18,7 @@ from affect.systems import floors, get_system
 from affect.systems.base import Fit, Replicate, fit_pack
 from affect.systems.process import settle
 from affect.trial import TaskSpec
-from tests.systems.toy import TARGETS, toy_data
+from tests.systems.toy import TARGETS, text_data, toy_data
 
 ORDER = ("valence", "arousal", "dominance")
 TOLERANCE = 0.02
@@ -98,37 +96,13 @@ def test_svr_is_that_of_scikit_learn_on_the_columns():
 
 
 def test_tfidf_ridge_reads_the_text_and_nothing_else():
-    words = {1.0: "dreadful", 2.0: "dull", 3.0: "fair", 4.0: "lovely"}
-    data = toy_data(0)
-    g = np.random.default_rng(0)
-    y = g.choice(list(words), len(data.train.arrays[0]))
-    text = np.array([f"a {words[value]} day number{i % 5}" for i, value in enumerate(y)], object)
-    noise = g.standard_normal(data.train.arrays[0].shape).astype(np.float32)
-
-    def with_text(inputs):
-        return replace(inputs, arrays=(noise,), text=text[inputs.rows])
-
-    def labels(rows):
-        return np.stack([y[rows], -y[rows], 2 * y[rows]], axis=1)
-
-    known = labels(data.train.rows[data.labelled])
-    fit = fitted(
-        "tfidf_ridge",
-        replace(
-            data,
-            train=with_text(data.train),
-            development=with_text(data.development),
-            y_labelled=known,
-            y_development=labels(data.development.rows),
-            target_mean=known.mean(axis=0),
-            target_std=known.std(axis=0),
-        ),
-    )
-    predicted = fit.predict(with_text(data.development))
+    data = text_data()
+    fit = fitted("tfidf_ridge", data)
+    predicted = fit.predict(data.development)
     assert fit.status == "complete"
     assert fit.epochs == dict.fromkeys(TARGETS, 0)
     assert predicted.shape == (len(data.development), 3)
-    assert (ccc_columns(labels(data.development.rows), predicted) > 0.98).all()
+    assert (ccc_columns(data.y_development, predicted) > 0.98).all()
 
 
 def test_a_search_can_judge_an_estimator():

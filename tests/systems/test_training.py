@@ -11,7 +11,7 @@ import torch
 
 from affect.systems import get_system
 from affect.systems.base import Replicate, fit_pack, resolve_settings
-from affect.systems.stack import Layout, NAdam
+from affect.systems.stack import Adam, Layout, NAdam
 from affect.systems.training import Trainer, batch_order, concordance, concordance_loss, facts_of
 from tests.systems.toy import TARGETS, toy_data
 
@@ -252,25 +252,51 @@ def test_an_epoch_visits_every_row_once_in_batches_of_equal_size():
     assert sorted(np.concatenate(epoch)) == list(range(745))
 
 
-def test_nadam_equals_torch_with_its_own_rate_per_replicate():
+@pytest.mark.parametrize(("ours", "theirs"), [(NAdam, torch.optim.NAdam), (Adam, torch.optim.Adam)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["compiled", "operations"])
+def test_optimisers_equal_torch_with_a_rate_per_replicate_and_parameters_that_have_no_gradient(ours, theirs, dtype):
     g = torch.Generator().manual_seed(0)
-    shapes = {"a": (30, 40), "b": (7,)}
+    shapes, rates = {"a": (30, 40), "b": (7,), "c": (2, 3)}, (1e-2, 1e-3, 1e-4)
     layout = Layout(shapes)
-    start = [{n: torch.randn(*s, generator=g) for n, s in shapes.items()} for _ in range(3)]
+    start = [{n: torch.randn(*s, generator=g, dtype=dtype) for n, s in shapes.items()} for _ in rates]
     flat = layout.pack(start)
-    ours = NAdam(flat, [1e-2, 1e-3, 1e-4])
-    theirs = [[p[n].clone().requires_grad_() for n in shapes] for p in start]
-    optimisers = [torch.optim.NAdam(p, lr) for p, lr in zip(theirs, (1e-2, 1e-3, 1e-4), strict=True)]
-    for _ in range(60):
-        gradients = [torch.randn(3, *s, generator=g) for s in shapes.values()]
-        ours.update(gradients)
-        for k, (parameters, optimiser) in enumerate(zip(theirs, optimisers, strict=True)):
-            for p, gradient in zip(parameters, gradients, strict=True):
-                p.grad = gradient[k].clone()
-            optimiser.step()
-    for k in range(3):
-        for view, p in zip(layout.unpack(flat).values(), theirs[k], strict=True):
+    optimiser = ours(flat, rates)
+    parameters = [[p[n].clone().requires_grad_() for n in shapes] for p in start]
+    references = [theirs(p, lr) for p, lr in zip(parameters, rates, strict=True)]
+    for step in range(60):
+        gradients = [torch.randn(3, *s, generator=g, dtype=dtype) for s in shapes.values()]
+        there = [True, step % 2 == 0, step % 3 == 0]
+        optimiser.update({s: d for s, d, here in zip(layout.starts, gradients, there, strict=True) if here})
+        for k, (pieces, reference) in enumerate(zip(parameters, references, strict=True)):
+            for p, gradient, here in zip(pieces, gradients, there, strict=True):
+                p.grad = gradient[k].clone() if here else None
+            reference.step()
+    for k, pieces in enumerate(parameters):
+        for view, p in zip(layout.unpack(flat).values(), pieces, strict=True):
             torch.testing.assert_close(view[k], p.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_updates_in_turn_are_those_of_a_plain_loop():
+    """Labelled and unlabelled updates of the ladder, against torch's optimiser over tensors of their own: the head has no
+    gradient in unlabelled updates, and stays where it is."""
+    system, data = get_system("Lad+UL+MTL"), toy_data(0, pool=40)
+    settings = resolve_settings(system, "paper", {"batch_size": 32, "learning_rate": 1e-2})
+    network, scalars = system.network(settings, facts_of(data)), system.scalars(settings, TARGETS)
+    stacked, drawing = (Trainer(network, [data], [0], [scalars], 32, "cpu") for _ in range(2))
+    parameters = {name: value.detach().clone().requires_grad_() for name, value in drawing.parameters.items()}
+    optimiser = torch.optim.NAdam(parameters.values(), lr=1e-2)
+    for _ in range(10):
+        stacked.step()
+        for update in network.updates:
+            head = parameters["head"].detach().clone()
+            optimiser.zero_grad()
+            update.loss(
+                parameters, {kind: drawing.sources[kind].next() for kind in update.reads}, drawing.scalars
+            ).backward()
+            optimiser.step()
+            assert torch.equal(head, parameters["head"]) == (update.name == "unlabelled")
+    for name, value in stacked.parameters.items():
+        torch.testing.assert_close(value, parameters[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_concordance_loss_weights_each_target():

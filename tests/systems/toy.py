@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -42,6 +43,28 @@ def toy_data(seed: int = 0, n: int = 160, labelled: int = 64, width: int = 6, po
         development=Inputs((array,), development, mean, scale),
         y_development=y[development],
         n_train=n,
+    )
+
+
+def text_data(seed: int = 0) -> FitData:
+    """A task told by one word of each row's text; the columns are noise. With the word the labels of all three targets are
+    told exactly, but for the penalty."""
+    words = {1.0: "dreadful", 2.0: "dull", 3.0: "fair", 4.0: "lovely"}
+    data = toy_data(seed)
+    g = np.random.default_rng(0)
+    y = g.choice(list(words), len(data.train.arrays[0]))
+    text = np.array([f"a {words[value]} day number{i % 5}" for i, value in enumerate(y)], object)
+    noise = g.standard_normal(data.train.arrays[0].shape).astype(np.float32)
+    told = np.stack([y, -y, 2 * y], axis=1)
+    known = told[data.train.rows[data.labelled]]
+    return replace(
+        data,
+        train=replace(data.train, arrays=(noise,), text=text[data.train.rows]),
+        development=replace(data.development, arrays=(noise,), text=text[data.development.rows]),
+        y_labelled=known,
+        y_development=told[data.development.rows],
+        target_mean=known.mean(axis=0),
+        target_std=known.std(axis=0),
     )
 
 
