@@ -72,3 +72,19 @@ def test_the_real_study_on_a_local_ray(executor: tuple[str, ...], alone: Path, t
         return
     for name in ("table1.md", "values.csv"):
         assert (tmp_path / "reports" / "ladder_ablation" / name).read_bytes() == (alone / name).read_bytes()
+
+
+def test_the_real_study_killed_in_its_middle_reports_the_same(alone: Path, tmp_path: Path) -> None:
+    with start(tmp_path, "inline") as driver:
+        deadline = time.monotonic() + PATIENCE
+        while not list(tmp_path.glob("results/ladder_ablation/trials/*.parquet")):
+            assert time.monotonic() < deadline, errors(tmp_path)
+            assert driver.poll() is None, errors(tmp_path)
+            time.sleep(0.02)
+        driver.kill()
+    with start(tmp_path, "inline") as driver:
+        assert driver.wait(PATIENCE) == 0, errors(tmp_path)
+    killed = tmp_path / "reports" / "ladder_ablation"
+    files = {path.name for path in alone.iterdir()}
+    assert {path.name for path in killed.iterdir()} == files
+    assert all((killed / name).read_bytes() == (alone / name).read_bytes() for name in files)
