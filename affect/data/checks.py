@@ -149,12 +149,24 @@ def straddling(groups: np.ndarray, partitions: np.ndarray) -> dict[str, tuple[st
     return found
 
 
-def check_leak_free(groups: np.ndarray, partitions: np.ndarray, kind: str, file: str, column: str) -> None:
-    """No group lies in two scored partitions."""
+def ungrouped(groups: np.ndarray, partitions: np.ndarray) -> np.ndarray:
+    """[N] whether a row lies in a scored partition and has no group: it may share one with any other."""
+    alone: np.ndarray = pd.isna(groups) & np.isin(partitions.astype(str), SCORED)
+    return alone
+
+
+def check_leak_free(samples: pd.DataFrame, column: str, kind: str, file: str, called: Mapping[str, str]) -> None:
+    """Every row of a scored partition has a group, and none lies in two. `called` names columns in errors."""
+    groups, partitions = samples["group"].to_numpy(object), samples[column].to_numpy(object)
     for group, names in straddling(groups, partitions).items():
         raise UserError(
-            f"{file}: column {column}: {kind} {quoted(group)} lies in {' and '.join(names)}, "
+            f"{file}: column {called.get(column, column)}: {kind} {quoted(group)} lies in {' and '.join(names)}, "
             f"so protocol {LEAK_FREE} is refused."
+        )
+    for row in np.flatnonzero(ungrouped(groups, partitions)):
+        raise UserError(
+            f"{file}: column {called.get('group', 'group')}, row {shown(samples['id'].iloc[row])} of {partitions[row]}: "
+            f"the {kind} is missing, so protocol {LEAK_FREE} is refused."
         )
 
 

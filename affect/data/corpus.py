@@ -137,9 +137,7 @@ class Corpus:
         # Where no leak-free partition is offered, the published one tells the reason.
         column = column or self.manifest.protocols.get(AS_PUBLISHED)
         if column is not None:
-            groups = self.samples["group"].to_numpy(object)
-            partitions = self.samples[column].to_numpy(object)
-            check_leak_free(groups, partitions, self.manifest.groups, str(self.folder / SAMPLES), column)
+            check_leak_free(self.samples, column, self.manifest.groups, str(self.folder / SAMPLES), {})
 
     def usable_views(self, protocol: str) -> list[str]:
         """The views that `protocol` may use, at least one."""

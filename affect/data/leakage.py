@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affect.data.checks import plain_text, quoted, shown, straddling
+from affect.data.checks import plain_text, quoted, shown, straddling, ungrouped
 from affect.data.copies import Sketch, copies, sketch, steps, take
 from affect.data.manifest import LEAK_FREE, PARTITIONS, SCORED, STOPPING, UNKNOWN, Finding, TargetInfo, ViewInfo
 from affect.errors import UserError
@@ -120,14 +120,19 @@ def permit(facts: CorpusFacts, protocol: str, allowed: Sequence[str]) -> CorpusF
 
 
 def of_table(samples: pd.DataFrame, column: str, groups: str) -> list[Told]:
-    """What the sample table alone tells: groups unknown or in two partitions, recordings in two, texts that recur."""
+    """What the sample table alone tells: groups unknown, missing or in two partitions, recordings in two, texts that recur."""
     told = []
     if groups == UNKNOWN:
         told.append(
             ("groups_unknown", "Groups are unknown: rows of one speaker or recording may lie in several partitions.")
         )
-    elif apart := _apart(samples, "group", column, f"groups ({groups})"):
-        told.append(("groups_straddle", apart))
+    else:
+        if apart := _apart(samples, "group", column, f"groups ({groups})"):
+            told.append(("groups_straddle", apart))
+        alone = ungrouped(samples["group"].to_numpy(object), samples[column].to_numpy(object))
+        if alone.any():
+            scored = samples[column].isin(SCORED).sum()
+            told.append(("groups_unknown", f"{alone.sum():,} of {scored:,} scored rows have no group ({groups})."))
     if "recording" in samples.columns and (apart := _apart(samples, "recording", column, "recordings")):
         told.append(("recordings_straddle", apart))
     if "text" in samples.columns:

@@ -206,10 +206,7 @@ def check_samples(
     if LEAK_FREE in protocols:
         if groups == UNKNOWN:
             raise UserError(f"{file}: groups are unknown, so protocol {LEAK_FREE} cannot be offered.")
-        column = protocols[LEAK_FREE]
-        group = np.array(columns["group"], object)
-        partition = np.array(columns[column], object)
-        checks.check_leak_free(group, partition, groups, file, called.get(column, column))
+        checks.check_leak_free(pd.DataFrame(columns), protocols[LEAK_FREE], groups, file, called)
     if "recording" in samples.columns:
         columns["recording"] = _known(samples["recording"].tolist())
     if "text" in samples.columns:
@@ -218,7 +215,7 @@ def check_samples(
 
 
 def _known(values: Sequence[Any]) -> list[str | None]:
-    return [None if pd.isna(value) or value == "" else str(value) for value in values]
+    return [None if pd.isna(value) or not str(value).strip() else str(value) for value in values]
 
 
 def _write_view(partial: Path, view: str, given: ViewSource, ids: Sequence[str]) -> str:

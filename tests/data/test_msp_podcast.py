@@ -108,6 +108,7 @@ def test_a_speaker_of_two_partitions_keeps_to_the_test(prepare):
     assert set(clean[groups == "41"]) == {"test", "unlabelled"}
     assert set(clean[groups == "12"]) == {"development", "unlabelled"}
     assert corpus.manifest.findings[0].kind == "groups_straddle"
+    assert corpus.manifest.findings[1].kind == "groups_unknown"
 
 
 def test_podcasts_are_the_recordings(prepare):

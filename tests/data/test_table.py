@@ -141,6 +141,30 @@ def test_protocols_follow_from_the_groups(prepare):
     assert both.facts("leak_free").rows == {"train": 5, "development": 2, "test": 1, "unlabelled": 0}
 
 
+@pytest.mark.parametrize("blank", [range(8), range(6, 8), [2]])
+def test_scored_rows_without_a_group_rule_leak_free_out(prepare, blank):
+    """A blank cell may hide a speaker who is in another partition as well."""
+    frame = clips()
+    frame.loc[list(blank), "who"] = ""
+    corpus = prepare(frame, "--group", "who")
+    assert list(corpus.manifest.protocols) == ["as_published"]
+    facts = corpus.facts("as_published")
+    assert facts.kinds == ("groups_unknown",)
+    assert facts.findings[0] == f"{len(blank)} of 8 scored rows have no group (speaker)."
+    row, partition = f"00{blank[0]}", {0: "train", 2: "train", 6: "test"}[blank[0]]
+    with pytest.raises(UserError, match=f"column group, row {row} of {partition}: the speaker is missing"):
+        corpus.facts("leak_free")
+    with pytest.raises(UserError, match=f"clips.csv: column who, row {row} of {partition}: the speaker is missing"):
+        prepare(frame, "--group", "who", "--partition-leak-free", "split", "--overwrite")
+
+
+def test_unlabelled_rows_need_no_group(prepare):
+    frame = clips()
+    frame.loc[3, ["who", "split"]] = ["", "unlabelled"]
+    corpus = prepare(frame, "--group", "who")
+    assert not corpus.facts("leak_free").kinds
+
+
 BAD_CELLS = {
     "twice": (4, "clip", "001", "clips.csv: column clip: id 001 occurs in rows 2 and 5."),
     "no id": (4, "clip", "", "clips.csv: column clip, row 5: the id is missing."),

@@ -90,6 +90,7 @@ BAD_SAMPLES = {
     "infinite label": (2, "valence", math.inf, "column valence, row clip2: label inf lies outside its scale 1..5."),
     "partition": (9, "partition", "tset", "column partition, row clip9: unknown partition 'tset'"),
     "straddling": (9, "group", "a", "column partition: speaker 'a' lies in train and test, so protocol leak_free"),
+    "no group": (8, "group", " ", "column group, row clip8 of test: the speaker is missing, so protocol leak_free"),
 }
 
 

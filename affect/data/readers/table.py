@@ -31,8 +31,8 @@ DETAIL = (
     "cell is a row without that label. A view is NAME=FILE (.npy in the order of the table; .csv, .tsv or .parquet "
     "matched by the id column where the file has one, by order otherwise) or NAME=columns:PATTERN[,PATTERN...] of the "
     "table itself; or features of recordings are given or extracted by --features or --audio FOLDER, and rows without "
-    "any are left out. Protocol leak_free is offered when a group column is named and no group lies in two of train, "
-    "development and test."
+    "any are left out. Protocol leak_free is offered when a group column is named, every row of train, development and "
+    "test has a group and none lies in two of them."
 )
 COLUMNS = "columns:"
 T = TypeVar("T")
@@ -163,8 +163,8 @@ def _protocols(samples: pd.DataFrame, groups: str, file: str, called: dict[str, 
     names = checks.canonical_partitions(
         samples["partition"].tolist(), file, called["partition"], samples["id"].tolist()
     )
-    known = [group or None for group in samples["group"]]
-    if checks.straddling(np.array(known, object), np.array(names, object)):
+    known, parts = np.array([group.strip() or None for group in samples["group"]], object), np.array(names, object)
+    if checks.straddling(known, parts) or checks.ungrouped(known, parts).any():
         return {AS_PUBLISHED: "partition"}
     return {AS_PUBLISHED: "partition", LEAK_FREE: "partition"}
 
