@@ -105,7 +105,7 @@ class Store:
                 if not self.folder.has(MARKER):
                     marker = json.dumps({"study": self.study, "schema": schema.VERSION}) + "\n"
                     self.folder.write(MARKER, marker.encode())
-                self._quarantine_truncated()
+                self._quarantine_damaged()
                 yield self
                 self.rows()
             finally:
@@ -300,16 +300,19 @@ class Store:
 
     # Damage
 
-    def _quarantine_truncated(self) -> None:
-        """Set aside packs of which any file was cut short: cheap enough to be done at every start."""
-        packs = self._known()[1]["file"] if self.folder.lasting else (self.folder / "trials").names(SUFFIX)
+    def _quarantine_damaged(self) -> None:
+        """Set aside packs of which any file is missing or was cut short: cheap enough to be done at every start."""
+        there = {table: set((self.folder / table).names(SUFFIX)) for table in TABLES}
+        packs = set(self._known()[1]["file"]) if self.folder.lasting else there["trials"]
         for table in TABLES:
-            folder = self.folder / table
-            for name in parquet.cut_short(folder, sorted(set(folder.names(SUFFIX)).intersection(packs))):
+            missing = there["trials"] - there[table]
+            damaged = missing.union(parquet.cut_short(self.folder / table, sorted(packs & there[table])))
+            for name in sorted(damaged):
                 self._quarantine(table, f"{name}{SUFFIX}")
+            there["trials"] -= damaged
 
     def _quarantine(self, table: str, name: str) -> None:
-        """Move an unreadable file away, and with it its pack's commitment, so that its trials run again."""
+        """Move an unreadable file away, after its pack's commitment: a crash in between costs trials, not side files."""
         if self._guard is None:
             self.warn(
                 f"{self.folder / table}/{name}: cannot be read and is left out; run the study again to replace it."
@@ -317,11 +320,13 @@ class Store:
             return
         self._guard()
         quarantine = self.folder / "quarantine"
-        for part in dict.fromkeys((table, "trials" if table in TABLES else table)):
-            if (self.folder / part).has(name):
-                (self.folder / part).move(name, quarantine / part)
-                self.quarantined += 1
-        self.warn(f"{self.folder / table}/{name}: cannot be read; moved to {quarantine}, and its trials run again.")
+        parts = dict.fromkeys(("trials" if table in TABLES else table, table))
+        there = [part for part in parts if (self.folder / part).has(name)]
+        for part in there:
+            (self.folder / part).move(name, quarantine / part)
+            self.quarantined += 1
+        what = "cannot be read; moved" if table in there else "is missing; the rows of its pack moved"
+        self.warn(f"{self.folder / table}/{name}: {what} to {quarantine}, and its trials run again.")
 
 
 def open_packs(

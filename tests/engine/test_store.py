@@ -149,6 +149,47 @@ def test_damaged_files_are_set_aside_and_their_trials_run_again(
     assert results.read(f"trial_study/quarantine/{table}/{name}") == bytes(content)
 
 
+@pytest.mark.parametrize("table", ["curves", "predictions"])
+def test_a_crash_amid_quarantine_leaves_no_pack_without_its_files(
+    fitted: tuple[Pack, PackResult], results: Results, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    store = Store(results.uri, "trial_study")
+    with store.locked():
+        store.commit(*fitted)
+    (name,) = results.names(f"trial_study/{table}")
+    results.write(f"trial_study/{table}/{name}", b"junk")
+    folder, move = type(store.folder), type(store.folder).move
+
+    def die(*given: object) -> None:
+        monkeypatch.setattr(folder, "move", lambda *_: pytest.fail("dead"))
+        move(*given)
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(folder, "move", die)
+    with pytest.raises(SystemExit), Store(results.uri, "trial_study").locked():
+        pass
+    monkeypatch.setattr(folder, "move", move)
+    assert Store(results.uri, "trial_study").trials().empty
+
+
+@pytest.mark.parametrize("gone", [["curves"], ["predictions"], ["predictions", "curves"]])
+def test_packs_that_lack_a_file_run_again(
+    resolve: Resolve, place: Workplace, results: Results, gone: list[str]
+) -> None:
+    resolved = resolve(Row("toy"), Row("other"))
+    go(resolved, results, place)
+    name = results.names("trial_study/trials")[0]
+    store = Store(results.uri, "trial_study")
+    for table in gone:
+        (store.folder / table).remove(name)
+    sentences: list[str] = []
+    go(resolved, results, place, sentences.append)
+    (sentence,) = sentences
+    assert f"trial_study/{gone[0]}/{name}: is missing; the rows of its pack moved to" in sentence
+    assert all(name in results.names(f"trial_study/{table}") for table in TABLES)
+    go(resolved, results, place, pytest.fail)
+
+
 def test_readers_leave_damaged_files_where_they_are(fitted: tuple[Pack, PackResult], results: Results) -> None:
     sentences: list[str] = []
     store = Store(results.uri, "trial_study", sentences.append)
