@@ -27,7 +27,7 @@ def _left_out(value: Any) -> None:
 
 
 def from_json(kind: type[T], text: str) -> T:
-    """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
+    """The inverse of `to_json`; AttributeError, KeyError, TypeError or ValueError for anything else."""
     return _build(kind, json.loads(text))
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from operator import itemgetter
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -125,7 +126,7 @@ class Store:
         """Keep what the report is rebuilt from, and the feature sets of all runs with this corpus."""
         self._still_ours()
         corpus = resolved.corpus
-        sets = {**self._feature_sets(corpus.name), corpus.view: corpus.features}
+        sets = {**self._told(corpus.name)[1], corpus.view: corpus.features}
         content = {**json.loads(requests.to_json(resolved)), "feature_sets": sets}
         (self.folder / "requests").write(f"{corpus.name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
@@ -140,7 +141,7 @@ class Store:
         except FileNotFoundError:
             known = ", ".join(self.requests()) or "none yet"
             raise UserError(f"{self.folder}: no results with corpus {corpus}; there is {known}.") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}/{name}: cannot be read ({error}); run the study again.") from None
 
     def refuse_mixture(self, corpus: CorpusFacts) -> None:
@@ -148,8 +149,9 @@ class Store:
         corpus or in an earlier one of the same name, however wide: their numbers would meet in one table. Synthetic
         corpora mean nothing either way."""
         for name in () if corpus.synthetic else self.requests():
-            held = self._feature_sets(name).get(corpus.view, "")
-            if held in ("", corpus.features) or self.load_request(name).corpus.synthetic:
+            last, sets = self._told(name)
+            held = sets.get(corpus.view, "")
+            if held in ("", corpus.features) or last["synthetic"]:
                 continue
             whose = f"an earlier {name}" if name == corpus.name else name
             raise UserError(
@@ -158,14 +160,19 @@ class Store:
                 "another --results."
             )
 
-    def _feature_sets(self, corpus: str) -> dict[str, str]:
-        """View → feature set, of all runs with the corpus of that name; none where there was no run. Requests that were
-        saved before they told know the set of the last run."""
-        if corpus not in self.requests():
-            return {}
-        last = self.load_request(corpus).corpus
-        sets = json.loads((self.folder / "requests").read(f"{corpus}.json")).get("feature_sets", {})
-        return {last.view: last.features, **sets}
+    def _told(self, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the request of that name says of its corpus, and view → feature set, of all its runs; nothing where there is
+        none, or where it cannot be read, for that must keep no run from replacing it. Of a request of another version only
+        this is read. Those that were saved before they told know the set of the last run."""
+        if name not in self.requests():
+            return {}, {}
+        try:
+            content = json.loads((self.folder / "requests").read(f"{name}.json"))
+            last, sets = content["corpus"], content.get("feature_sets", {})
+            return last, {last["view"]: last.get("features", ""), **sets}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self._quarantine("requests", f"{name}.json")
+            return {}, {}
 
     # Searches
 
@@ -326,7 +333,8 @@ class Store:
             (self.folder / part).move(name, quarantine / part)
             self.quarantined += 1
         what = "cannot be read; moved" if table in there else "is missing; the rows of its pack moved"
-        self.warn(f"{self.folder / table}/{name}: {what} to {quarantine}, and its trials run again.")
+        again = ", and its trials run again" if table in TABLES else ""
+        self.warn(f"{self.folder / table}/{name}: {what} to {quarantine}{again}.")
 
 
 def open_packs(

@@ -297,6 +297,37 @@ def test_requests_of_older_versions_mix_with_anything(resolve: Resolve, tmp_path
     store.refuse_mixture(replace(old.corpus, name="new"))
 
 
+@pytest.mark.parametrize("damage", ["half", "list", "older"])
+def test_a_request_that_cannot_be_read_stops_no_run(resolve: Resolve, results: Results, damage: str) -> None:
+    """It is replaced by the next run with its corpus, and keeps from mixing what it still tells of."""
+    resolved = resolve(Row("toy"))
+    real = replace(resolved, corpus=replace(resolved.corpus, synthetic=False, view="hld", features="IS13"))
+    with Store(results.uri, "trial_study").locked() as store:
+        store.save_request(real)
+    name = "trial_study/requests/tiny.json"
+    content = results.read(name)
+    older = {**json.loads(content), "study": "of another kind"}
+    damaged = {"half": content[: len(content) // 2], "list": b"[]", "older": json.dumps(older).encode()}[damage]
+    results.write(name, damaged)
+    sentences: list[str] = []
+    store = Store(results.uri, "trial_study", sentences.append)
+    with pytest.raises(UserError, match=r"tiny.json: cannot be read \(.*\); run the study again"):
+        store.load_request("tiny")
+    other = replace(real.corpus, name="other", features="ComParE_2016")
+    if damage == "older":
+        with pytest.raises(UserError, match="feature sets must not be mixed"):
+            store.refuse_mixture(other)
+    else:
+        store.refuse_mixture(other)
+    with store.locked():
+        store.save_request(real)
+    assert Store(results.uri, "trial_study").load_request("tiny") == real
+    if damage != "older":
+        assert ["is left out" in sentence for sentence in sentences] == [True, False]
+        assert sentences[1].endswith("/trial_study/quarantine.")
+        assert results.read("trial_study/quarantine/requests/tiny.json") == damaged
+
+
 def test_requests_come_back_as_they_were(resolve: Resolve, results: Results) -> None:
     resolved = resolve(Row("toy", ({"alpha": 0.5}, {"fault": "none", "width": 3})), Row("other", floor=True))
     assert requests.from_json(Resolved, requests.to_json(resolved)) == resolved
