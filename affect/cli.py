@@ -53,7 +53,11 @@ def _parser() -> Parser:
         "report", help="rebuild a report from stored results", description="Rebuild a report; nothing is trained."
     )
     report.add_argument("results", metavar="FOLDER", help="a study's results, such as results/ladder_ablation")
-    report.add_argument("--corpus", metavar="NAME", help="which corpus, where the study was run with several")
+    report.add_argument(
+        "--corpus",
+        metavar="NAME",
+        help="which corpus, or which corpus-protocol as in `affect status`, where the study was run with several",
+    )
     report.add_argument("--reports", default="reports", metavar="DIR", help="folder of report folders")
     report.set_defaults(action=_report)
     status = commands.add_parser(
@@ -114,15 +118,20 @@ def _report(args: argparse.Namespace) -> None:
     store = Store.at(args.results)
     check_folder(Path(args.reports))
     records = [record for record, _ in store.searches().values()]
-    corpora = sorted({*store.requests(), *(record.corpus for record in records)})
-    if args.corpus is None and len(corpora) > 1:
-        raise UserError(f"{store.folder}: has results with several corpora; add --corpus {'|'.join(corpora)}.")
-    if not corpora or (args.corpus is not None and args.corpus not in corpora):
+    requested = store.requested()
+    corpora = sorted({*requested, *({record.corpus for record in records} - {*requested.values()})})
+    # The name of a corpus stands for its only request.
+    chosen = [name for name in corpora if args.corpus in (None, name)]
+    chosen = chosen or [name for name in corpora if requested.get(name) == args.corpus]
+    if len(chosen) > 1:
+        raise UserError(f"{store.folder}: has several reports; add --corpus {'|'.join(chosen)}.")
+    if not chosen:
         known = ", ".join(corpora) or "none yet"
         raise UserError(f"{store.folder}: no results with corpus {args.corpus or 'of any name'}; there is {known}.")
-    corpus = args.corpus or corpora[0]
-    if corpus in store.requests():
-        resolved = store.load_request(corpus)
+    (name,) = chosen
+    corpus = requested.get(name, name)
+    if name in requested:
+        resolved = store.load_request(name)
         folder = write_report(resolved, evidence(resolved, store), Path(args.reports), stdout())
         for sentence in outdated(resolved, store):
             print(sentence)

@@ -160,7 +160,7 @@ def _run(
 def _replaced(resolved: Resolved, store: Store) -> str:
     """A sentence where the report of this run takes the place of one that shows something else."""
     try:
-        old = store.load_request(resolved.corpus.name)
+        old = store.load_request(resolved.request)
     except UserError:  # There is none, or one of another version.
         return ""
     shown = [(r.rows, r.label_fractions, r.seeds, r.overrides, r.scale) for r in (old, resolved)]

@@ -30,9 +30,8 @@ class Resolved:
     @property
     def report(self) -> str:
         """Where its report lies among reports: the study's name and, below it, what departs from the study's own."""
-        own = next(iter(self.study.scales.values())).corpus, self.study.protocols[0], self.study.presets[0]
-        chosen = self.corpus.name, self.protocol, self.preset
-        apart = [choice for choice, usual in zip(chosen, own, strict=True) if choice != usual]
+        own = next(iter(self.study.scales.values())).corpus
+        apart = [name for name in (self.corpus.name,) if name != own] + self._departures
         return "/".join([self.study.name, *(["-".join(apart)] if apart else [])])
 
     @property
@@ -40,6 +39,16 @@ class Resolved:
         """What the study sets for the corpus, under this protocol where it says so."""
         own, corpus = self.study.settings, self.corpus.name
         return own.get(f"{corpus} {self.protocol}", own.get(corpus, {}))
+
+    @property
+    def request(self) -> str:
+        """What it is called among the requests of its study: the corpus, and what departs from the study's own."""
+        return "-".join([self.corpus.name, *self._departures])
+
+    @property
+    def _departures(self) -> list[str]:
+        chosen = (self.protocol, self.study.protocols[0]), (self.preset, self.study.presets[0])
+        return [choice for choice, usual in chosen if choice != usual]
 
     @property
     def seed_range(self) -> range:

@@ -159,22 +159,24 @@ def _compared(record: SearchRecord, trials: pd.DataFrame) -> str:
 
 
 def show(store: Store, console: Console) -> None:
-    """Print how far the study in `store` is, with every corpus that it was run with."""
+    """Print how far the study in `store` is, a line for every corpus that it was run with and what departed from the usual."""
     trials = store.trials()
     found = pace(trials, store.finished())
     state = Table("corpus", "planned", "complete", "diverged", "failed", "to run", "after choices", "time left")
     best = Table("corpus", "labels", "target", "leads on development (floors apart)", "mean", "seeds")
-    for corpus in store.requests():
-        at = standing(store.load_request(corpus), trials, found)
+    for name in store.requests():
+        try:
+            at = standing(store.load_request(name), trials, found)
+        except UserError as error:  # of another version, or damaged
+            store.warn(str(error))
+            continue
         left = "none" if not (at.open or at.failed or at.waiting) else "unknown"
         if left != "none" and at.seconds_left is not None:
             left = f"about {duration(at.seconds_left)}"
         counts = (at.planned, at.complete, at.diverged, at.failed, at.open)
-        state.add_row(corpus, *map(str, counts), f"≤ {at.waiting}" if at.waiting else "0", left)
+        state.add_row(name, *map(str, counts), f"≤ {at.waiting}" if at.waiting else "0", left)
         for b in at.best:
-            best.add_row(
-                corpus, f"{b.label_fraction:.4g}", b.target, b.system, f"{b.value:.3f}", f"{b.seeds} of {b.of}"
-            )
+            best.add_row(name, f"{b.label_fraction:.4g}", b.target, b.system, f"{b.value:.3f}", f"{b.seeds} of {b.of}")
     searches = _searches(store, trials)
     in_use = store.in_use()
     run = "a run is adding to it now" if in_use else "no run is adding to it now"

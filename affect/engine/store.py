@@ -125,22 +125,26 @@ class Store:
     def save_request(self, resolved: Resolved) -> None:
         """Keep what the report is rebuilt from, and the feature sets of all runs with this corpus."""
         self._still_ours()
-        corpus = resolved.corpus
-        sets = {**self._told(corpus.name)[1], corpus.view: corpus.features}
+        corpus, name = resolved.corpus, resolved.request
+        sets = {**self._told(name)[1], corpus.view: corpus.features}
         content = {**json.loads(requests.to_json(resolved)), "feature_sets": sets}
-        (self.folder / "requests").write(f"{corpus.name}.json", (json.dumps(content, indent=1) + "\n").encode())
+        (self.folder / "requests").write(f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
     def requests(self) -> list[str]:
-        """Names of the corpora that the study was run with."""
+        """Names of what the study was run with (`Resolved.request`; older files are named after the corpus alone)."""
         return (self.folder / "requests").names(".json")
 
-    def load_request(self, corpus: str) -> Resolved:
-        folder, name = self.folder / "requests", f"{corpus}.json"
+    def requested(self) -> dict[str, str]:
+        """Request → the corpus that it is about; of one that cannot be read, its own name."""
+        return {name: self._told(name)[0].get("name", name) for name in self.requests()}
+
+    def load_request(self, request: str) -> Resolved:
+        folder, name = self.folder / "requests", f"{request}.json"
         try:
             return requests.from_json(Resolved, folder.read(name).decode())
         except FileNotFoundError:
             known = ", ".join(self.requests()) or "none yet"
-            raise UserError(f"{self.folder}: no results with corpus {corpus}; there is {known}.") from None
+            raise UserError(f"{self.folder}: no results with corpus {request}; there is {known}.") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}/{name}: cannot be read ({error}); run the study again.") from None
 
@@ -153,7 +157,7 @@ class Store:
             held = sets.get(corpus.view, "")
             if held in ("", corpus.features) or last["synthetic"]:
                 continue
-            whose = f"an earlier {name}" if name == corpus.name else name
+            whose = f"an earlier {corpus.name}" if last["name"] == corpus.name else last["name"]
             raise UserError(
                 f"--corpus {corpus.name}: its view {corpus.view} holds {corpus.features}, but that of {whose}, with "
                 f"which {self.folder} has results, holds {held}; feature sets must not be mixed in one study, so give "

@@ -373,6 +373,35 @@ def test_results_of_another_version_are_named(
         assert "fixed: there are" not in shown
 
 
+def test_every_protocol_has_a_report_and_a_line(
+    run: Run, leaking: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ("--corpus", str(leaking.folder), "--systems", "other")
+
+    def shown(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments])
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    report, status = ("report", "results/trial_study"), ("status", "results/trial_study")
+    assert run(*options, "--protocol", "leak_free", "--allow", "rows_recur") == 0
+    assert "Report: reports/trial_study/leaking-leak_free" in shown(*report, "--corpus", "leaking")[1]
+    assert run(*options) == 0
+    capsys.readouterr()
+    sentence = f"{tmp_path}/results/trial_study: has several reports; add --corpus leaking|leaking-leak_free."
+    assert shown(*report) == (2, f"affect: {sentence}\n")
+    for name in ("leaking", "leaking-leak_free"):
+        shutil.rmtree("reports")
+        assert shown(*report, "--corpus", name)[0] == 0
+        assert [folder.name for folder in Path("reports/trial_study").iterdir()] == [name]
+        assert re.search(rf"\W{name} +\W +\d", shown(*status)[1])
+    (tmp_path / "results/trial_study/requests/leaking.json").write_bytes(b"half")
+    lines = shown(*status)[1]
+    assert "requests/leaking.json: cannot be read" in lines
+    assert re.search(r"\Wleaking-leak_free +\W +\d", lines)
+    assert shown(*report, "--corpus", "leaking-leak_free")[0] == 0
+
+
 def test_results_can_be_listed_and_exported(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run("--systems", "other")
     for arguments, code in (

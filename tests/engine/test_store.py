@@ -328,6 +328,19 @@ def test_a_request_that_cannot_be_read_stops_no_run(resolve: Resolve, results: R
         assert results.read("trial_study/quarantine/requests/tiny.json") == damaged
 
 
+def test_each_protocol_has_a_request(resolve: Resolve, tmp_path: Path) -> None:
+    usual = resolve(Row("toy"))
+    other = replace(usual, protocol="leak_free", seeds=1)
+    store = Store(str(tmp_path), "trial_study")
+    with store.locked():
+        store.save_request(other)
+        assert store.requested() == {"tiny-leak_free": "tiny"}
+        store.save_request(usual)
+    assert store.requested() == {"tiny": "tiny", "tiny-leak_free": "tiny"}
+    assert store.load_request("tiny") == usual
+    assert store.load_request("tiny-leak_free") == other
+
+
 def test_requests_come_back_as_they_were(resolve: Resolve, results: Results) -> None:
     resolved = resolve(Row("toy", ({"alpha": 0.5}, {"fault": "none", "width": 3})), Row("other", floor=True))
     assert requests.from_json(Resolved, requests.to_json(resolved)) == resolved
