@@ -47,7 +47,7 @@ class Executor(Protocol):
 
     def start(self, place: Workplace, beat: Beat) -> None:
         """Make workers ready for the packs of one run. An executor that trains in this process calls `beat` after
-        every epoch; it may raise `Interrupted`."""
+        every epoch, one with workers while it has none; it may raise `Interrupted`."""
 
     def measure(self, probes: Sequence[Probe]) -> list[Measure]:
         """Run the probes where packs are trained. One that fails is guessed; mistakes of the user are raised."""
@@ -67,7 +67,7 @@ class Executor(Protocol):
 
 
 class Interrupted(Exception):
-    """Raised by a beat to drop the pack that is being trained in this process."""
+    """Raised by a beat to drop the pack that is being trained in this process, or to wait for workers no longer."""
 
 
 def attempt(pack: Pack, place: Workplace, watch: Watch, shard: Shard = ALONE) -> PackResult | Failure:

@@ -82,6 +82,7 @@ class OnRay:
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._allow_open = allow_open
         self._place: Workplace | None = None
+        self._beat: Beat = lambda share: None
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[Any, Pack]] = {}
@@ -97,7 +98,7 @@ class OnRay:
             self._connect()
         if place != self._place:
             self._let_go()
-        self._place = place
+        self._place, self._beat = place, beat
         for _ in range(self.slots - len(self._idle) - len(self._starting)):
             self._hire()
 
@@ -204,6 +205,7 @@ class OnRay:
         started, told = time.monotonic(), False
         while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + LATECOMERS):
             self._collect(1.0)
+            self._beat(0.0)
             _refuse_lost_node()
             waited, kind = time.monotonic() - started, "GPU" if self.device == "cuda" else "CPU"
             if waited > SILENCE and not self._idle and not told:

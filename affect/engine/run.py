@@ -154,6 +154,12 @@ class _Run:
         self.stopped = False
 
     def loop(self) -> None:
+        try:
+            self._loop()
+        except Interrupted:
+            self.stopped = True
+
+    def _loop(self) -> None:
         if not self.plan.pending:
             return
         self.executor.start(self.place, self._beat)
@@ -273,12 +279,13 @@ class _Run:
         return self.took / self.expected if self.expected > 0 else 1.0
 
     def _beat(self, share: float) -> None:
-        """One epoch of a pack in this process is over."""
+        """One epoch of a pack in this process is over, or there is no worker yet."""
         for started in self.running.values():
             started.share = share
         if time.monotonic() >= self.deadline:
             raise Interrupted
-        self._show()
+        if share > 0:  # What packs take is not known yet where workers are waited for.
+            self._show()
 
     def _show(self) -> None:
         now, pace = time.monotonic(), self._pace()

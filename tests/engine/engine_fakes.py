@@ -266,6 +266,7 @@ def start_ray() -> None:
     ray.init(
         address="local",
         num_cpus=2,
+        num_gpus=0,
         include_dashboard=False,
         log_to_driver=False,
         runtime_env={

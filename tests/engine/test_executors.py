@@ -172,6 +172,20 @@ def test_a_worker_killed_from_outside(resolve: Resolve, executor: Executor, plac
     assert disturbed == report_of(resolved, tmp_path / "undisturbed", tmp_path / "other_reports")
 
 
+@pytest.mark.ray
+def test_the_time_limit_holds_while_no_worker_comes(
+    resolve: Resolve, ray_with_toys: None, place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This Ray has no GPU, so it has none that is free."""
+    monkeypatch.setattr("affect.engine.on_ray.PATIENCE", 60.0)
+    store, started = Store(str(tmp_path), "trial_study"), time.monotonic()
+    with store.locked():
+        summary = run(resolve(Row("toy", GRID)), store, OnRay("cuda", slots=1), place, Silent(), max_minutes=0.03)
+    assert summary.stopped
+    assert summary.left == len(summary.plan.trials) + summary.plan.waiting
+    assert time.monotonic() - started < 30
+
+
 def test_slots_where_cores_of_our_own_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
