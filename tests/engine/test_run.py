@@ -186,4 +186,4 @@ def test_progress_ends_complete(resolve: Resolve, place: Workplace, tmp_path: Pa
     assert last.done == last.total
     assert last.exact
     assert last.share == pytest.approx(1)
-    assert all(a.share <= b.share + 0.5 for a, b in zip(shown.states, shown.states[1:], strict=False))
+    assert all(a.share <= b.share + 0.05 for a, b in zip(shown.states, shown.states[1:], strict=False))
