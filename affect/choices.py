@@ -112,17 +112,28 @@ def open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
 
 def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts | None = None) -> tuple[Row, ...]:
     """The rows named, or all; without those that fit on text where the corpus (once known) has none."""
-    if facts is not None and not facts.has_text:
-        rows = tuple(row for row in rows if not get_system(row.system).needs_text)
     if names is None:
-        return rows
+        return rows if facts is None else tuple(row for row in rows if not _lacks_text(row.system, facts))
     known = list(dict.fromkeys(row.system for row in rows))
     for name in names:
         if name not in known:
             raise UserError(
                 f"--systems {name}: unknown system; this study has {', '.join(known)}{meant(name, known) or '.'}"
             )
+        if facts is not None and _lacks_text(name, facts):
+            raise UserError(f"--systems {name}: it fits on text, and {facts.name} has none.")
     return tuple(row for row in rows if row.system in names)
+
+
+def _lacks_text(system: str, facts: CorpusFacts) -> bool:
+    return get_system(system).needs_text and not facts.has_text
+
+
+def left_out(resolved: Resolved, args: argparse.Namespace) -> list[str]:
+    """A sentence for every row that would be run on a corpus with text."""
+    corpus, rows = resolved.corpus, resolved.study.scales[resolved.scale].rows
+    names = [row.name for row in rows if args.systems is None and _lacks_text(row.system, corpus)]
+    return [f"{name} is left out: it fits on text, and {corpus.name} has none." for name in names]
 
 
 def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | int | str]:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pandas as pd
 from rich.console import Console
 
-from affect.choices import open_corpus, resolve, searches_of
+from affect.choices import left_out, open_corpus, resolve, searches_of
 from affect.console import COMPLETE, FAILED, UNFINISHED, Parser, guarded, stdout
 from affect.data.manifest import STOPPING
 from affect.engine import job, options
@@ -119,6 +119,8 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     store.refuse_mixture(resolved.corpus)
     if getattr(args, "search", None) is not None:
         return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
+    for sentence in left_out(resolved, args):
+        console.print(sentence, highlight=False, markup=False)
     if args.plan:
         preview(resolved, store, options.slots_here(args, resolved.device), console)
         return COMPLETE

@@ -49,6 +49,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("options", "sentence"),
     [
         (["--systems", "toy", "tay"], "--systems tay: unknown system; this study has other, toy, fixed, text"),
+        (["--systems", "toy", "text"], "--systems text: it fits on text, and tiny has none."),
         (["--scale", "huge"], "argument --scale: invalid choice: 'huge'"),
         (["--preset", "mine"], "argument --preset: invalid choice: 'mine'"),
         (["--protocol", "mine"], "argument --protocol: invalid choice: 'mine'"),
@@ -143,6 +144,14 @@ def test_a_target_that_the_corpus_lacks(mistaken: Callable[..., str], corpus: Co
     del manifest["targets"]["dominance"]
     (other / "manifest.json").write_text(json.dumps(manifest))
     assert "unknown target dominance; the corpus has arousal, valence." in mistaken("--corpus", str(other))
+
+
+def test_rows_that_need_text_are_left_out_aloud(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "text is left out: it fits on text, and tiny has none."
+    for options, told in (((), True), (("--plan",), True), (("--systems", "toy"), False)):
+        assert run(*options) == 0
+        assert (sentence in capsys.readouterr().out) == told
+    assert "| text" not in Path("reports/trial_study/report.md").read_text()
 
 
 @pytest.fixture
