@@ -79,9 +79,6 @@ def _plan(resolved: Resolved, rows: pd.DataFrame) -> Plan:
     notes: list[str] = []
     for row in resolved.rows:
         system = get_system(row.system)
-        if system.needs_text and not resolved.corpus.has_text:
-            notes.append(f"{row.name} is left out: it fits on text, and {resolved.corpus.name} has none.")
-            continue
         candidates = candidates_of(system, row, resolved)
         for fraction in resolved.label_fractions:
             if impossible := discards_too_much(resolved, fraction, row):

@@ -111,12 +111,6 @@ def test_unseeded_systems_need_one_seed_with_all_labels(resolve: Resolve) -> Non
     assert len(wanted.trials) == 5
 
 
-def test_text_systems_are_left_out_without_text(resolve: Resolve) -> None:
-    wanted = plan(resolve(Row("toy"), Row("text")), NO_ROWS)
-    assert {t.system for t in wanted.trials} == {"toy"}
-    assert any("text" in note for note in wanted.notes)
-
-
 def test_planning_changes_nothing_and_is_repeatable(resolve: Resolve) -> None:
     resolved = resolve(Row("toy", GRID), Row("other"))
     rows = settle(plan(resolved, NO_ROWS), lambda *_: 0.1)
