@@ -56,7 +56,7 @@ def _parser() -> Parser:
     report.add_argument(
         "--corpus",
         metavar="NAME",
-        help="which corpus, or which corpus-protocol as in `affect status`, where the study was run with several",
+        help="which corpus, where the study was run with several, as `affect status` names it",
     )
     report.add_argument("--reports", default="reports", metavar="DIR", help="folder of report folders")
     report.set_defaults(action=_report)

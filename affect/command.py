@@ -169,8 +169,9 @@ def _replaced(resolved: Resolved, store: Store) -> str:
     if old.report != resolved.report or shown[0] == shown[1]:
         return ""
     labels = ", ".join(f"{100 * fraction:g} %" for fraction in old.label_fractions)
+    systems = len({row.system for row in old.rows})
     return (
-        f"This run's report replaces that of an earlier one (systems: {len(old.rows)}, labels: {labels}, seeds: {old.seeds}); "
+        f"This run's report replaces that of an earlier one (systems: {systems}, labels: {labels}, seeds: {old.seeds}); "
         "what was trained for it stays, and the same command as then brings it back."
     )
 

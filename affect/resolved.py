@@ -38,12 +38,13 @@ class Resolved:
     def corpus_settings(self) -> Settings:
         """What the study sets for the corpus, under this protocol where it says so."""
         own, corpus = self.study.settings, self.corpus.name
-        return own.get(f"{corpus} {self.protocol}", own.get(corpus, {}))
+        return own.get(f"{corpus}+{self.protocol}", own.get(corpus, {}))
 
     @property
     def request(self) -> str:
-        """What it is called among the requests of its study: the corpus, and what departs from the study's own."""
-        return "-".join([self.corpus.name, *self._departures])
+        """What it is called among the requests of its study: the corpus, and what departs from the study's own, by a
+        character that no corpus' name has."""
+        return "+".join([self.corpus.name, *self._departures])
 
     @property
     def _departures(self) -> list[str]:

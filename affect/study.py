@@ -227,7 +227,7 @@ class Study:
     presets: tuple[str, ...] = ("paper",)
     protocols: tuple[str, ...] = ("as_published", "leak_free")
     settings: Mapping[str, Settings] = field(default_factory=dict)
-    """Corpus name, or corpus name and protocol (`emobank leak_free`), which wins → overrides used with it for every system
+    """Corpus name, or corpus name and protocol (`emobank+leak_free`), which wins → overrides used with it for every system
     alike (chosen on development data; named in reports)."""
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()

@@ -13,7 +13,7 @@ SETTINGS: dict[str, Settings] = {
     "improv-twin-demo": {"learning_rate": 2e-3, "epochs": 20},
     "qcc": {"learning_rate": 2e-3, "dropout_input": 0.0, "dropout_hidden": 0.5},
     "emobank": {"learning_rate": 4e-3, "epochs": 50},
-    "emobank leak_free": {"learning_rate": 8e-3, "epochs": 50},
+    "emobank+leak_free": {"learning_rate": 8e-3, "epochs": 50},
 }
 """Corpus, or corpus and protocol → settings chosen on its development data, alike for every system; the paper's rate of
 5e-5 is meant for 6373 features. Tried were rates of .0002, .0005, .001 and .002 on QCC and of .00025, .0005, .001, .002, .004

@@ -138,6 +138,11 @@ def check_finite(block: np.ndarray, ids: Sequence[Any], file: str, view: str, co
         )
 
 
+def known_names(values: Sequence[Any]) -> list[str | None]:
+    """Names without the blanks around them; None where nothing is left."""
+    return [None if pd.isna(value) else str(value).strip() or None for value in values]
+
+
 def straddling(groups: np.ndarray, partitions: np.ndarray) -> dict[str, tuple[str, ...]]:
     """Groups that lie in two or more scored partitions → those partitions. Rows without a group are left out."""
     frame = pd.DataFrame({"group": groups, "partition": partitions}).dropna()

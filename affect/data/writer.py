@@ -194,7 +194,7 @@ def check_samples(
     columns: dict[str, Any] = {"id": ids}
     for column in ("subject", "group"):
         values = samples[column].tolist() if column in samples.columns else [None] * len(ids)
-        columns[column] = _known(values)
+        columns[column] = checks.known_names(values)
     for column in partitions:
         columns[column] = checks.canonical_partitions(samples[column].tolist(), file, called.get(column, column), ids)
     for target, info in targets.items():
@@ -208,14 +208,10 @@ def check_samples(
             raise UserError(f"{file}: groups are unknown, so protocol {LEAK_FREE} cannot be offered.")
         checks.check_leak_free(pd.DataFrame(columns), protocols[LEAK_FREE], groups, file, called)
     if "recording" in samples.columns:
-        columns["recording"] = _known(samples["recording"].tolist())
+        columns["recording"] = checks.known_names(samples["recording"].tolist())
     if "text" in samples.columns:
         columns["text"] = ["" if pd.isna(value) else str(value) for value in samples["text"].tolist()]
     return pd.DataFrame(columns)
-
-
-def _known(values: Sequence[Any]) -> list[str | None]:
-    return [None if pd.isna(value) or not str(value).strip() else str(value) for value in values]
 
 
 def _write_view(partial: Path, view: str, given: ViewSource, ids: Sequence[str]) -> str:

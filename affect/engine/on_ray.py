@@ -205,7 +205,8 @@ class OnRay:
         started, told = time.monotonic(), False
         while not self._idle or (all_of_them and self._more_to_come() and time.monotonic() < started + LATECOMERS):
             self._collect(1.0)
-            self._beat(0.0)
+            if not (self._idle or self._running):
+                self._beat(0.0)
             _refuse_lost_node()
             waited, kind = time.monotonic() - started, "GPU" if self.device == "cuda" else "CPU"
             if waited > SILENCE and not self._idle and not told:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from operator import itemgetter
@@ -106,7 +106,7 @@ class Store:
                 if not self.folder.has(MARKER):
                     marker = json.dumps({"study": self.study, "schema": schema.VERSION}) + "\n"
                     self.folder.write(MARKER, marker.encode())
-                self._quarantine_damaged()
+                self._quarantine_truncated()
                 yield self
                 self.rows()
             finally:
@@ -125,10 +125,14 @@ class Store:
     def save_request(self, resolved: Resolved) -> None:
         """Keep what the report is rebuilt from, and the feature sets of all runs with this corpus."""
         self._still_ours()
-        corpus, name = resolved.corpus, resolved.request
-        sets = {**self._told(name)[1], corpus.view: corpus.features}
+        corpus, name, folder = resolved.corpus, resolved.request, self.folder / "requests"
+        sets = {**self._told(corpus.name)[1], **self._told(name)[1], corpus.view: corpus.features}
         content = {**json.loads(requests.to_json(resolved)), "feature_sets": sets}
-        (self.folder / "requests").write(f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
+        folder.write(f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
+        # Earlier versions kept what was run last under the name of the corpus alone, whatever its protocol.
+        with suppress(UserError):
+            if name != corpus.name and self.load_request(corpus.name).request == name:
+                folder.remove(f"{corpus.name}.json")
 
     def requests(self) -> list[str]:
         """Names of what the study was run with (`Resolved.request`; older files are named after the corpus alone)."""
@@ -311,16 +315,13 @@ class Store:
 
     # Damage
 
-    def _quarantine_damaged(self) -> None:
-        """Set aside packs of which any file is missing or was cut short: cheap enough to be done at every start."""
-        there = {table: set((self.folder / table).names(SUFFIX)) for table in TABLES}
-        packs = set(self._known()[1]["file"]) if self.folder.lasting else there["trials"]
+    def _quarantine_truncated(self) -> None:
+        """Set aside packs of which any file was cut short: cheap enough to be done at every start."""
+        packs = self._known()[1]["file"] if self.folder.lasting else (self.folder / "trials").names(SUFFIX)
         for table in TABLES:
-            missing = there["trials"] - there[table]
-            damaged = missing.union(parquet.cut_short(self.folder / table, sorted(packs & there[table])))
-            for name in sorted(damaged):
+            folder = self.folder / table
+            for name in parquet.cut_short(folder, sorted(set(folder.names(SUFFIX)).intersection(packs))):
                 self._quarantine(table, f"{name}{SUFFIX}")
-            there["trials"] -= damaged
 
     def _quarantine(self, table: str, name: str) -> None:
         """Move an unreadable file away, after its pack's commitment: a crash in between costs trials, not side files."""
@@ -331,14 +332,12 @@ class Store:
             return
         self._guard()
         quarantine = self.folder / "quarantine"
-        parts = dict.fromkeys(("trials" if table in TABLES else table, table))
-        there = [part for part in parts if (self.folder / part).has(name)]
-        for part in there:
-            (self.folder / part).move(name, quarantine / part)
-            self.quarantined += 1
-        what = "cannot be read; moved" if table in there else "is missing; the rows of its pack moved"
+        for part in dict.fromkeys(("trials" if table in TABLES else table, table)):
+            if (self.folder / part).has(name):
+                (self.folder / part).move(name, quarantine / part)
+                self.quarantined += 1
         again = ", and its trials run again" if table in TABLES else ""
-        self.warn(f"{self.folder / table}/{name}: {what} to {quarantine}{again}.")
+        self.warn(f"{self.folder / table}/{name}: cannot be read; moved to {quarantine}{again}.")
 
 
 def open_packs(

@@ -158,6 +158,16 @@ def test_scored_rows_without_a_group_rule_leak_free_out(prepare, blank):
         prepare(frame, "--group", "who", "--partition-leak-free", "split", "--overwrite")
 
 
+def test_blanks_around_a_name_make_no_other_speaker(prepare):
+    frame = clips()
+    frame.loc[7, "who"] = f" {frame.loc[0, 'who']} "
+    corpus = prepare(frame, "--group", "who")
+    assert list(corpus.manifest.protocols) == ["as_published"]
+    assert corpus.facts("as_published").kinds == ("groups_straddle",)
+    with pytest.raises(UserError, match="lies in train and test"):
+        prepare(frame, "--group", "who", "--partition-leak-free", "split", "--overwrite")
+
+
 def test_unlabelled_rows_need_no_group(prepare):
     frame = clips()
     frame.loc[3, ["who", "split"]] = ["", "unlabelled"]

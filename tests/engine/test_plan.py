@@ -37,7 +37,7 @@ def test_one_candidate_is_refitted_at_once(resolve: Resolve) -> None:
 
 def test_what_a_study_sets_for_a_corpus_may_be_for_one_protocol(resolve: Resolve) -> None:
     resolved = resolve(Row("toy"), seeds=1)
-    own = {"tiny": {"noise": 0.1}, "tiny leak_free": {"noise": 0.2}, "other": {"noise": 0.3}}
+    own = {"tiny": {"noise": 0.1}, "tiny+leak_free": {"noise": 0.2}, "other": {"noise": 0.3}}
     resolved = replace(resolved, study=replace(resolved.study, settings=own))
     for protocol, noise in (("as_published", 0.1), ("leak_free", 0.2)):
         (trial,) = plan(replace(resolved, protocol=protocol), NO_ROWS).trials

@@ -163,7 +163,7 @@ def _protocols(samples: pd.DataFrame, groups: str, file: str, called: dict[str, 
     names = checks.canonical_partitions(
         samples["partition"].tolist(), file, called["partition"], samples["id"].tolist()
     )
-    known, parts = np.array([group.strip() or None for group in samples["group"]], object), np.array(names, object)
+    known, parts = np.array(checks.known_names(samples["group"].tolist()), object), np.array(names, object)
     if checks.straddling(known, parts) or checks.ungrouped(known, parts).any():
         return {AS_PUBLISHED: "partition"}
     return {AS_PUBLISHED: "partition", LEAK_FREE: "partition"}
