@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -39,8 +41,16 @@ def stdout() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH, soft_wrap=True)
 
 
+def heed_termination() -> None:
+    """`kill`, a queue's time limit and `ray job stop` end this process as Ctrl-C does. Ray, when it starts, sets a handler
+    that prints a stack and dies, so this is said again after that."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def guarded(action: Callable[[], int], prog: str) -> int:
     """`action()` as an exit status: a `UserError` becomes its sentence on stderr."""
+    heed_termination()
     try:
         return action()
     except UserError as error:

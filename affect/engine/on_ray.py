@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from affect.console import heed_termination
 from affect.engine import job, loopback
 from affect.engine.executors import (
     TRIES,
@@ -122,6 +123,7 @@ class OnRay:
                 object_store_memory=LOCAL_STORE_BYTES,
                 **quiet,
             )
+        heed_termination()
         self._started_ray = True
 
     def _join(self, address: str, quiet: dict[str, Any]) -> None:

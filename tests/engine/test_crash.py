@@ -105,6 +105,23 @@ def test_a_lost_raylet_ends_the_run_and_the_next_one_goes_on(corpus: Corpus, und
     assert contents(tmp_path / "reports") == contents(undisturbed / "reports")
 
 
+@pytest.mark.parametrize("executor", [pytest.param("ray", marks=pytest.mark.ray), "inline"])
+def test_a_driver_that_is_told_to_end_says_so(corpus: Corpus, tmp_path: Path, executor: str) -> None:
+    """`kill`, a queue's time limit, `ray job stop`."""
+    words = command(corpus, str(tmp_path / "results"), tmp_path, executor, "--set", "seconds=2")
+    with process(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as driver:
+        deadline = time.monotonic() + PATIENCE
+        while not list(tmp_path.glob("results/toys/trials/*.parquet")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        driver.terminate()
+        _, said = output_of(driver)
+    assert driver.returncode == 130
+    sentence = "toy_study.py: interrupted; what was finished is kept, and the same command goes on."
+    assert said.splitlines()[-1] == sentence
+    assert "SIGTERM" not in said, "Ray prints a stack"
+
+
 def test_two_runs_at_once(corpus: Corpus, results: Results, tmp_path: Path) -> None:
     with started(corpus, results, tmp_path / "a", "inline", "--set", "seconds=100", packs=0):
         second = finish(corpus, results.uri, tmp_path / "b", "inline")
