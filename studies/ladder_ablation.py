@@ -45,6 +45,7 @@ STUDY = Study(
         "torch's default has it.",
         "Lad+L rows with fewer than all labels: batch-norm statistics at inference come from training inputs without "
         "labels too.",
+        "Unlabelled data: all training inputs, labelled ones included, and the corpus' unlabelled rows.",
         "Ladders: the prediction after an epoch, by which epochs are chosen, takes its batch-norm statistics from at most "
         "1,024 training inputs, that of the model that is scored from at most 8,192.",
         "Lad+UL rows: an unlabelled update leaves the output layer alone, of which its costs do not depend; momentum does not "

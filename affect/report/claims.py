@@ -57,6 +57,7 @@ def ledger(verdicts: list[Verdict], analysis: Analysis) -> list[Block]:
         else f"that of the one-tailed sign-flip test paired by seed (p < {LEVEL:g} after Holm over the family that the study "
         "declares or, where a pair is in none, over the claim's own comparisons), for the paper names no test"
     )
+    fewest = min((f.pairs for verdict in verdicts for f in verdict.findings), default=0)
     rows = [
         (Cell(str(i)), Cell(verdict.claim.sentence), Cell(verdict.claim.source), Cell(verdict.verdict, strong=True))
         for i, verdict in enumerate(verdicts, 1)
@@ -65,7 +66,7 @@ def ledger(verdicts: list[Verdict], analysis: Analysis) -> list[Block]:
         Paragraph(
             f"Checked on {name}, {fraction}, settings as listed in this report: where corpus or settings are not the "
             f"paper's own, a verdict says what holds on {name} and no more. Significance is {significance}. Figures "
-            "are shown whatever the verdict."
+            + " ".join(("are shown whatever the verdict.", *numbers.narrow(fewest)))
         ),
         Grid("claims", "Claims of the paper", ("No.", "Claim", "Source", "Verdict"), tuple(rows), labels=3),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from affect.stats import LEVEL, widest_coverage
+
 MINUS = "\u2212"
 
 
@@ -25,6 +27,16 @@ def difference(x: float) -> str:
 
 def interval(low: float, high: float) -> str:
     return "–" if math.isnan(low) or math.isnan(high) else f"{difference(low)} to {difference(high)}"
+
+
+def narrow(n_seeds: int) -> tuple[str, ...]:
+    """A sentence where so few seeds make a bootstrap interval too narrow, or nothing."""
+    if n_seeds < 2 or widest_coverage(n_seeds) >= 1 - LEVEL:
+        return ()
+    return (
+        f"With {n_seeds} seeds the interval reaches at most from the smallest to the largest difference, which covers "
+        f"{100 * widest_coverage(n_seeds):.0f} % where 95 % are due.",
+    )
 
 
 def p_value(p: float) -> str:

@@ -44,7 +44,7 @@ def _family_grid(table: Table, analysis: Analysis, f: int, family: Family, expla
                     Cell(verdict if family.resolvable else "withheld", muted=not family.resolvable),
                 )
             )
-    notes = [family.resolution]
+    notes = [family.resolution, *numbers.narrow(family.seeds)]
     if explain:
         system, baseline = ("baseline", "system") if family.worse else ("system", "baseline")
         fisher = (

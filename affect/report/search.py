@@ -129,6 +129,7 @@ def winner_grid(winner: str, analysis: Analysis) -> Grid:
         notes=(
             "Paired by seed, one-tailed. The winner was picked by the development values of these very seeds, which "
             "flatters it there; the test part had no say in anything.",
+            *numbers.narrow(len(d)),
             *(
                 ("Keep the hand-set settings: no suggestion is above them on development data.",)
                 if gains[0] <= 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from affect.report import numbers
@@ -27,9 +27,10 @@ def run_block(analysis: Analysis) -> Bullets:
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
     chosen = resolved.corpus_settings
-    apart = ""
+    apart = ", chosen beforehand on its development data" if chosen else ""
+    where = f" under {resolved.protocol}" if any(key.startswith(f"{corpus.name}+") for key in study.settings) else ""
     if resolved.preset != study.presets[0] and chosen:
-        apart = f" and has no preset {resolved.preset}"
+        apart += f" and has no preset {resolved.preset}"
     once = len(cube.seeds) > 1 and bool((cube.expected.sum(axis=-1) == 1).any())
     items = [
         f"Paper {study.paper}.",
@@ -41,8 +42,9 @@ def run_block(analysis: Analysis) -> Bullets:
         f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])})"
         f"{', one where nothing in a fit depends on it' if once else ''}. With the seed varied the labelled subset, "
         "initial weights, batch order, dropout and noise; the partitions did not.",
-        f"Settings set for this corpus, for every system that has them{apart}: {_listed(chosen)}; on the command line: "
-        f"{_listed(resolved.overrides)}.",
+        f"Settings set for this corpus{where}, for every system that has them{apart}: {_listed(chosen)}; on the command "
+        f"line: {_listed(resolved.overrides)}.",
+        *_cut_short(analysis),
     ]
     if corpus.classes:
         items.append(
@@ -55,6 +57,22 @@ def run_block(analysis: Analysis) -> Bullets:
             f"{numbers.plural(resolved.selection_seeds, 'seed')}: {rows}."
         )
     return Bullets((*items, *study.notes, *(f"Finding about the corpus: {finding}" for finding in corpus.findings)))
+
+
+def _cut_short(analysis: Analysis) -> Iterator[str]:
+    """A sentence where half of the fits of a system or more were best at their last epoch."""
+    cells, values = settings_behind(analysis), analysis.evidence.values
+    found = values[(values["partition"] == "development") & values["value"].notna()]
+    keys = zip(found["system"], found["label_fraction"], found["target"], strict=True)
+    last = found["epoch"] == [cells.get(key, {}).get("epochs") for key in keys]
+    shares = last.groupby([found["system"], found["label_fraction"]], observed=True, sort=False).mean()
+    cut = [
+        f"{system} at {numbers.labels(f)} ({100 * share:.0f} %)"
+        for (system, f), share in shares.items()
+        if share >= 0.5
+    ]
+    if cut:
+        yield f"Half of the fits or more were best at their last epoch, so that more epochs may help: {', '.join(cut)}."
 
 
 def _listed(settings: Settings) -> str:

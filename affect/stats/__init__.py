@@ -4,7 +4,7 @@ from affect.stats.comparisons import fisher_z, holm, paired_t, sign_flip
 from affect.stats.concordance import ccc, ccc_columns
 from affect.stats.intervals import bootstrap_interval, mean_interval
 from affect.stats.metrics import accuracy_columns, score_columns
-from affect.stats.resolution import LEVEL, resolvable, seeds_needed, smallest_p
+from affect.stats.resolution import LEVEL, resolvable, seeds_needed, smallest_p, widest_coverage
 
 __all__ = [
     "LEVEL",
@@ -21,4 +21,5 @@ __all__ = [
     "seeds_needed",
     "sign_flip",
     "smallest_p",
+    "widest_coverage",
 ]

@@ -17,7 +17,7 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95, seed: int = 
 
     `differences` is [n] over seeds or [n, m] for m comparisons (which then share their resamples); complete. 10,000
     resamples from `seed`, down to 1,000 with more than 400 seeds. NaN below two seeds. With very few seeds
-    the interval is known to be too narrow.
+    the interval is too narrow (`widest_coverage`), which reports say.
     """
     d = np.asarray(differences, np.float64)
     n = len(d)

@@ -11,6 +11,12 @@ def smallest_p(n_seeds: int) -> float:
     return 0.5**n_seeds
 
 
+def widest_coverage(n_seeds: int) -> float:
+    """What an interval from the smallest to the largest of `n_seeds` differences covers: the truth, which half of all
+    differences exceed, is outside where all lie on one side of it. No bootstrap interval reaches further."""
+    return max(0.0, 1 - 2 * smallest_p(n_seeds))
+
+
 def resolvable(n_seeds: int, comparisons: int, level: float = LEVEL) -> bool:
     """Whether with `n_seeds` the best of `comparisons` comparisons can reach `level` after Holm."""
     return smallest_p(n_seeds) * max(1, comparisons) <= level

@@ -87,8 +87,8 @@ def test_report_says_what_was_run(folder: Path) -> None:
         "Finding about the corpus: 35 samples occur twice.",
         "Label fractions: 100 %, 10 %, 2 %.",
         "10 seeds per cell (0 to 9)",
-        "Settings set for this corpus, for every system that has them: learning_rate 0.0005; on the command line: "
-        "dropout_input 0.1.",
+        "Settings set for this corpus, for every system that has them, chosen beforehand on its development data: "
+        "learning_rate 0.0005; on the command line: dropout_input 0.1.",
         "alpha 0.6, beta 0.2",
         "3,753 (development) and 7,341 (test)",
         "The cells of Table I are not in the available text",
@@ -97,6 +97,33 @@ def test_report_says_what_was_run(folder: Path) -> None:
         "chose over 1 seed: MTL (2), Lad+L+MTL (2), Lad+UL+MTL (2).",
     ):
         assert said in text, said
+
+
+def test_report_names_the_protocol_that_settings_are_for(tmp_path: Path) -> None:
+    study = make_study(settings={"open_speech": {}, "open_speech+leak_free": {"learning_rate": 2e-3}})
+    build_report(make_evidence(make_resolved(study=study, protocol="leak_free")), tmp_path)
+    text = next(tmp_path.rglob("report.md")).read_text()
+    assert "Settings set for this corpus under leak_free, for every system that has them, chosen" in text
+
+
+def test_report_says_where_training_was_cut_short(tmp_path: Path) -> None:
+    given = make_evidence()
+    choices = given.choices.assign(settings=[s | {"epochs": 40} for s in given.choices["settings"]])
+    early = (given.values["system"] != "MTL") | (given.values["seed"] < 4)
+    values = given.values.assign(epoch=given.values["epoch"].where(~early, 39))
+    build_report(replace(given, choices=choices, values=values), tmp_path)
+    text = next(tmp_path.rglob("report.md")).read_text()
+    assert "best at their last epoch, so that more epochs may help: MTL at all labels (60 %).\n" in text
+
+
+@pytest.mark.parametrize(("seeds", "covered"), [(3, "75 %"), (5, "94 %"), (6, None)])
+def test_report_says_where_intervals_are_too_narrow(tmp_path: Path, seeds: int, covered: str | None) -> None:
+    build_report(make_evidence(make_resolved(seeds=seeds)), tmp_path)
+    for name in ("report.md", "table1_paired.md", "claims.md"):
+        text = next(tmp_path.rglob(name)).read_text()
+        assert ("where 95 % are due" in text) == (covered is not None), name
+        assert covered is None or f"With {seeds} seeds the interval reaches at most from" in text
+        assert covered is None or f"which covers {covered} where" in text
 
 
 def test_table_has_all_fractions_in_order(folder: Path) -> None:

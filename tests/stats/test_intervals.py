@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from affect.stats import bootstrap_interval, mean_interval, resolvable, seeds_needed, smallest_p
+from affect.stats import bootstrap_interval, mean_interval, resolvable, seeds_needed, smallest_p, widest_coverage
 
 
 def test_bootstrap_agrees_with_scipy_and_is_seeded() -> None:
@@ -37,6 +37,13 @@ def test_mean_interval_equals_scipy() -> None:
         there = row[~np.isnan(row)]
         expected = stats.t.interval(0.95, len(there) - 1, there.mean(), stats.sem(there))
         assert seen == pytest.approx(expected)
+
+
+def test_range_of_few_differences_covers_less_than_95_percent() -> None:
+    draws = np.random.default_rng(0).normal(0.5, 1, (20_000, 5))
+    for n in range(2, 6):
+        covered = ((draws[:, :n].min(1) < 0.5) & (draws[:, :n].max(1) > 0.5)).mean()
+        assert widest_coverage(n) == pytest.approx(covered, abs=0.01)
 
 
 def test_resolution() -> None:
