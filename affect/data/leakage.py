@@ -90,8 +90,12 @@ def findings(
             recurring[key] = _recurring([sketches[view] for view in usable], texts, samples, column)
         told = of_table(samples, column, groups) + recurring.get(key, [])
         for view in usable:
-            told += [("label_encoded", sentence) for sentence in encoded[view, column]]
-            told += _repeated(sketches[view], named[view])
+            of_columns = [("label_encoded", sentence) for sentence in encoded[view, column]]
+            of_columns += _repeated(sketches[view], named[view])
+            if of_columns and not columns[view]:
+                kind, sentence = of_columns[0]
+                of_columns[0] = kind, f"{sentence.removesuffix('.')}; columns are counted from 0."
+            told += of_columns
         found += [Finding(protocol, kind, sentence) for kind, sentence in told]
     return tuple(found)
 
@@ -201,9 +205,10 @@ def _encodings(
                     f"explains {rest:.0%}."
                 )
                 continue
+            such = f", as one of {len(suspects)} such columns" if len(suspects) > 1 else ""
             told += [
-                f"{name(column)} by itself explains {score[column]:.0%} of {target} on the training rows; the best of "
-                f"the other columns explains {rest:.0%}."
+                f"{name(column)} by itself explains {score[column]:.0%} of {target} on the training rows{such}; the best "
+                f"of the other columns explains {rest:.0%}."
                 for column in suspects
             ]
     return told

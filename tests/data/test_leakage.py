@@ -240,6 +240,23 @@ def test_a_column_that_is_the_label_plus_noise(make, target, noise):
     assert f"% of {target} on the training rows; the best of the other columns" in sentence(corpus, "label_encoded")
 
 
+def test_columns_that_tell_a_label_together_are_beside_the_others(make):
+    """No sentence calls another suspect one of the others, and the first alone says how columns are counted."""
+    x = rows()
+    labels = table()["arousal"].fillna(3).to_numpy()
+    draw = np.random.default_rng(2)
+    x[:, [1, 9]] = labels[:, None] + [[0.3, 0.2]] * draw.standard_normal((len(x), 2))
+    x[:, 20] = x[:, 7]
+    corpus = make(x)
+    assert kinds(corpus) == ["label_encoded", "label_encoded", "columns_repeat"]
+    first, second, third = (found.sentence for found in corpus.manifest.findings if found.protocol == LEAK_FREE)
+    for found, column in ((first, 9), (second, 1)):
+        assert found.startswith(f"column {column} of view hld by itself explains ")
+        assert "% of arousal on the training rows, as one of 2 such columns; the best of the other columns" in found
+    assert first.endswith("%; columns are counted from 0.")
+    assert "counted" not in second + third
+
+
 @pytest.mark.parametrize("sharp", [True, False])
 def test_columns_that_each_tell_one_class(make, sharp):
     """One column per class, as of a classifier that saw the labels: 0 or 1, or how sure it was."""
@@ -276,6 +293,7 @@ def test_columns_are_called_by_their_names(make):
     names = tuple(f"f_{i}" for i in range(WIDTH))
     corpus = make(x, views={"hld": ViewSource(x.shape, lambda: [x], "x", columns=names)})
     assert sentence(corpus, "label_encoded").startswith("column f_9 of view hld by itself explains 100% of valence")
+    assert "counted" not in sentence(corpus, "label_encoded")
     corpus = make(x, views={"hld": array_view(x.reshape(-1, 5, 6), "x")}, overwrite=True)
     assert sentence(corpus, "label_encoded").startswith("column 1,3 of view hld by itself")
 
@@ -341,7 +359,9 @@ def test_columns_that_repeat_in_the_sample_alone_do_not(make, monkeypatch):
     x = rows()
     x[:, 20], x[:, 21] = x[:, 8], x[:, 8]
     x[-1, 20] += 1  # an unlabelled row, which is never sampled
-    assert sentence(make(x), "columns_repeat").endswith("column 21 of view hld is column 8 of view hld.")
+    assert sentence(make(x), "columns_repeat").endswith(
+        "column 21 of view hld is column 8 of view hld; columns are counted from 0."
+    )
 
 
 def test_windows_of_one_trial_dealt_at_random(make):
