@@ -8,7 +8,7 @@ Groups, recordings and texts that lie in two partitions come from the sample tab
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,7 @@ def findings(
         key = (column, *usable)
         if usable and key not in recurring:
             recurring[key] = _recurring([sketches[view] for view in usable], texts, samples, column)
-        told = of_table(samples, column, groups) + recurring.get(key, [])
+        told = of_table(samples, column, groups, protocols) + recurring.get(key, [])
         for view in usable:
             of_columns = [("label_encoded", sentence) for sentence in encoded[view, column]]
             of_columns += _repeated(sketches[view], named[view])
@@ -123,7 +123,7 @@ def permit(facts: CorpusFacts, protocol: str, allowed: Sequence[str]) -> CorpusF
     return replace(facts, kinds=tuple(kind for kind, _ in marked), findings=(*(text for _, text in marked), *notes))
 
 
-def of_table(samples: pd.DataFrame, column: str, groups: str) -> list[Told]:
+def of_table(samples: pd.DataFrame, column: str, groups: str, protocols: Collection[str]) -> list[Told]:
     """What the sample table alone tells: groups unknown, missing or in two partitions, recordings in two, texts that recur."""
     told = []
     if groups == UNKNOWN:
@@ -136,7 +136,11 @@ def of_table(samples: pd.DataFrame, column: str, groups: str) -> list[Told]:
         alone = ungrouped(samples["group"].to_numpy(object), samples[column].to_numpy(object))
         if alone.any():
             scored = samples[column].isin(SCORED).sum()
-            told.append(("groups_unknown", f"{alone.sum():,} of {scored:,} scored rows have no group ({groups})."))
+            first = shown(samples["id"].to_numpy(object)[alone][0])
+            # A partition of its own can keep the promise that this one cannot.
+            outcome = "" if LEAK_FREE in protocols else f", so protocol {LEAK_FREE} is not offered"
+            sentence = f"{alone.sum():,} of {scored:,} scored rows have no group ({groups}), the first of them {first}"
+            told.append(("groups_unknown", f"{sentence}{outcome}."))
     if "recording" in samples.columns and (apart := _apart(samples, "recording", column, "recordings")):
         told.append(("recordings_straddle", apart))
     if "text" in samples.columns:

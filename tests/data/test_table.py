@@ -150,12 +150,26 @@ def test_scored_rows_without_a_group_rule_leak_free_out(prepare, blank):
     assert list(corpus.manifest.protocols) == ["as_published"]
     facts = corpus.facts("as_published")
     assert facts.kinds == ("groups_unknown",)
-    assert facts.findings[0] == f"{len(blank)} of 8 scored rows have no group (speaker)."
     row, partition = f"00{blank[0]}", {0: "train", 2: "train", 6: "test"}[blank[0]]
+    assert facts.findings[0] == (
+        f"{len(blank)} of 8 scored rows have no group (speaker), the first of them {row}, so protocol leak_free is not "
+        "offered."
+    )
     with pytest.raises(UserError, match=f"column group, row {row} of {partition}: the speaker is missing"):
         corpus.facts("leak_free")
     with pytest.raises(UserError, match=f"clips.csv: column who, row {row} of {partition}: the speaker is missing"):
         prepare(frame, "--group", "who", "--partition-leak-free", "split", "--overwrite")
+
+
+def test_leak_free_is_offered_by_a_partition_that_leaves_rows_without_a_group_out(prepare):
+    frame = clips()
+    frame.loc[2, "who"] = ""
+    frame["clean"] = frame["split"].where(frame["who"] != "", "unlabelled")
+    corpus = prepare(frame, "--group", "who", "--partition-leak-free", "clean")
+    assert corpus.facts("as_published").findings[0] == (
+        "1 of 8 scored rows have no group (speaker), the first of them 002."
+    )
+    assert not corpus.facts("leak_free").kinds
 
 
 def test_blanks_around_a_name_make_no_other_speaker(prepare):

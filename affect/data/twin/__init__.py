@@ -83,7 +83,7 @@ def twin_facts(name: str, protocol: str, targets: Sequence[str] = (), view: str 
     draft = twin.draft(scale, 0)
     here = draft.samples[twin.protocols[protocol]].value_counts()
     rows = {partition: int(here.get(partition, 0)) for partition in PARTITIONS}
-    found = leakage.of_table(draft.samples, twin.protocols[protocol], twin.groups)
+    found = leakage.of_table(draft.samples, twin.protocols[protocol], twin.groups, twin.protocols)
     view = "+".join(draft.views) if view == ALL_VIEWS else view or next(iter(draft.views))
     checks.check_views(view.split("+"), draft.views, name)
     sources = [draft.views[each] for each in view.split("+")]
