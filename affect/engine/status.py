@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ from affect.resolved import Resolved, SearchRecord
 
 RECENT = 600.0
 """Seconds before the newest result over which speed is measured."""
+
+NAMED = 3
+"""Systems that a line names."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,13 @@ class Best:
     label_fraction: float
     target: str
     system: str
+    """Empty while no seed is done in all systems."""
     value: float
-    """Mean over the seeds that are there."""
+    """Mean over the seeds that are done in all systems; NaN without any."""
     seeds: int
     of: int
+    lacking: tuple[str, ...]
+    """Systems without any seed."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +113,29 @@ def _seconds_left(wanted: Plan, found: Pace | None) -> float | None:
 
 
 def _best(resolved: Resolved, wanted: Plan, trials: pd.DataFrame) -> Iterator[Best]:
-    """Per label fraction and target the leader among the systems with at least one seed; floors do not compete."""
+    """Per label fraction and target the leader over the seeds that are done in all systems; floors do not compete. As in
+    reports, seeds that diverged are left out of a mean, and one seed of a system that draws nothing stands for all."""
     rows = trials[(trials["partition"] == DEVELOPMENT) & trials["value"].notna()]
     values = dict(zip(zip(rows["trial"], rows["target"], strict=True), rows["value"], strict=True))
+    pending = {trial.id for trial in wanted.pending}
     competing = {row.name for row in resolved.rows if not row.floor}
     for fraction in resolved.label_fractions:
         for target in resolved.study.targets:
-            leaders = []
-            for (system, labels, name), finals in wanted.finals.items():
-                there = [values[trial.id, target] for trial in finals if (trial.id, target) in values]
-                if system in competing and (labels, name) == (fraction, target) and there:
-                    leaders.append(Best(fraction, target, system, float(np.mean(there)), len(there), len(finals)))
-            if leaders:
-                yield max(leaders, key=lambda best: best.value)
+            expected = {k: n for k, n in wanted.expected.items() if k[0] in competing and k[1:] == (fraction, target)}
+            seeds = max(expected.values(), key=len, default=())
+            done: dict[str, dict[int, float]] = {}
+            for key, own in expected.items():
+                there = [trial for trial in wanted.finals.get(key, ()) if trial.id not in pending]
+                found = {trial.seed: values.get((trial.id, target), np.nan) for trial in there}
+                done[key[0]] = dict.fromkeys(seeds, *found.values()) if found and len(own) == 1 else found
+            shared = [seed for seed in seeds if all(seed in found for found in done.values())]
+            common = pd.DataFrame({name: [found[seed] for seed in shared] for name, found in done.items()})
+            means = common.astype("float64").mean().dropna()
+            if len(means):
+                yield Best(fraction, target, str(means.idxmax()), float(means.max()), len(shared), len(seeds), ())
+            elif any(done.values()) and not shared:
+                lacking = tuple(name for name, found in done.items() if not found)
+                yield Best(fraction, target, "", np.nan, 0, len(seeds), lacking)
 
 
 def _searches(store: Store, trials: pd.DataFrame) -> Table:
@@ -158,12 +174,17 @@ def _compared(record: SearchRecord, trials: pd.DataFrame) -> str:
     return "; ".join(f"{name}: {means[name]:.3f}" for name in names if name in means) or record.winner
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
 def show(store: Store, console: Console) -> None:
     """Print how far the study in `store` is, a line for every corpus that it was run with and what departed from the usual."""
     trials = store.trials()
     found = pace(trials, store.finished())
     state = Table("corpus", "planned", "complete", "diverged", "failed", "to run", "after choices", "time left")
-    best = Table("corpus", "labels", "target", "leads on development (floors apart)", "mean", "seeds")
+    best = Table("corpus", "labels", "target", "leads on development (floors apart)", "mean", "seeds done in all")
     for name in store.requests():
         try:
             at = standing(store.load_request(name), trials, found)
@@ -176,7 +197,9 @@ def show(store: Store, console: Console) -> None:
         counts = (at.planned, at.complete, at.diverged, at.failed, at.open)
         state.add_row(name, *map(str, counts), f"≤ {at.waiting}" if at.waiting else "0", left)
         for b in at.best:
-            best.add_row(name, f"{b.label_fraction:.4g}", b.target, b.system, f"{b.value:.3f}", f"{b.seeds} of {b.of}")
+            leads = b.system or ("none yet" + (f": no seed of {_some(b.lacking)}" if b.lacking else ""))
+            mean = f"{b.value:.3f}" if b.system else ""
+            best.add_row(name, f"{b.label_fraction:.4g}", b.target, leads, mean, f"{b.seeds} of {b.of}")
     searches = _searches(store, trials)
     in_use = store.in_use()
     run = "a run is adding to it now" if in_use else "no run is adding to it now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def test_trials_by_what_became_of_them(half_done: tuple[Resolved, Store]) -> Non
     assert (at.complete, at.diverged, at.failed) == (1, 1, 1)
     assert at.complete + at.diverged + at.failed + at.open == at.planned == len(plan(wanted, store.rows()).trials)
     assert at.waiting == plan(wanted, store.rows()).waiting > 0
-    assert {(best.target, best.system, best.seeds, best.of) for best in at.best} == {
-        (target, "toy", 1, 2) for target in wanted.study.targets
+    assert {(best.target, best.system, best.seeds, best.of, best.lacking) for best in at.best} == {
+        (target, "", 0, 2, ("other",)) for target in wanted.study.targets
     }
 
 
@@ -55,10 +56,35 @@ def test_what_is_shown(half_done: tuple[Resolved, Store], tmp_path: Path) -> Non
         return console.export_text()
 
     assert "no run is adding to it now" in shown()
+    assert re.search(r"none yet: no seed of other +\W +\W +0 of 2", shown())
     assert "trials a minute" not in shown()
     with another_run(tmp_path, "trial_study"):
         assert "a run is adding to it now" in shown()
         assert "trials a minute" in shown()
+
+
+def test_systems_are_compared_on_the_seeds_that_all_of_them_have(
+    resolve: Resolve, place: Workplace, tmp_path: Path
+) -> None:
+    """One has a seed more, which would make it the leader; another draws nothing, so its only seed is all seeds."""
+    rows = Row("toy"), Row("other"), Row("fixed"), Row("toy", ({"fault": "diverge"},), label="lost")
+    resolved, store = resolve(*rows, seeds=3), Store(str(tmp_path), "trial_study")
+    with store.locked():
+        run(resolve(*rows, seeds=2), store, Inline(), place, Silent())
+        run(resolve(rows[0], seeds=3), store, Inline(), place, Silent())
+    trials = store.trials()
+
+    def value(system: str, seed: int, number: float) -> None:
+        trials.loc[(trials["system"] == system) & (trials["seed"] == seed) & trials["value"].notna(), "value"] = number
+
+    for seed, toy, other in ((0, 0.3, 0.4), (1, 0.3, 0.4), (2, 0.9, 0.0)):
+        value("toy", seed, toy)
+        value("other", seed, other)
+    value("fixed", 0, 0.35)
+    best = standing(resolved, trials, None).best
+    assert {(b.system, b.seeds, b.of) for b in best} == {("other", 2, 3)}
+    assert all(b.value == pytest.approx(0.4) for b in best)
+    assert {b.target for b in best} == set(resolved.study.targets)
 
 
 def test_a_finished_study_has_nothing_left(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:
