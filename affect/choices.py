@@ -149,7 +149,9 @@ def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | i
             raise UserError(f"--set {pair}: write NAME=VALUE, as in --set learning_rate=5e-4.")
         if name not in known:
             names = ", ".join(sorted(known))
-            raise UserError(f"--set {pair}: no chosen system has a {name}; there is {names}{meant(name, known) or '.'}")
+            raise UserError(
+                f"--set {pair}: no chosen system has a setting {name}; there is {names}{meant(name, known) or '.'}"
+            )
         system, hyperparameter = known[name]
         overrides[name] = hyperparameter.parse(name, value, system)
     return overrides

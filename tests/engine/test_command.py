@@ -60,7 +60,7 @@ def run(corpus: Corpus, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--max-minutes", "0"], "--max-minutes 0: must be above zero."),
         (["--label-fraction", "0.01"], "Label fraction 0.01 leaves 1 of 120"),
         (["--label-fraction", "1.5"], "Label fraction 1.5 leaves"),
-        (["--set", "alpah=1"], "--set alpah=1: no chosen system has a alpah; there is alpha, beta, fault"),
+        (["--set", "alpah=1"], "--set alpah=1: no chosen system has a setting alpah; there is alpha, beta, fault"),
         (["--set", "Alpha=1"], "; did you mean alpha?"),
         (["--set", "alpha"], "--set alpha: write NAME=VALUE"),
         (["--set", "alpha=much"], "alpha=much is not a number."),
