@@ -153,7 +153,7 @@ def resolution(resolved: Resolved) -> list[str]:
             lines.append(f"No comparison with {baseline}, which is not among the systems.")
             continue
         if len(compared) == 1:
-            lines.append(f"No comparison with {baseline}, which is the only system.")
+            lines.append(f"No comparison with {baseline}, which is the only system that is no floor.")
             continue
         family = len(resolved.family(baseline)) * len(study.targets)
         comparisons, seeds_then = _count(family, "declared comparison"), _count(seeds_needed(family), "seed")
