@@ -100,7 +100,7 @@ def _add_submit(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
     results = commands.add_parser("results", help="list studies, or export their scores")
     actions = results.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="trials by study, corpus, system and status")
+    listing = actions.add_parser("list", help="trials by study, corpus, protocol, preset, system and status")
     listing.add_argument("uri", nargs="?", default="results", help="folder of result folders; default: results")
     listing.set_defaults(action=_list)
     export = actions.add_parser("export", help="all scores as one CSV file")
@@ -171,13 +171,13 @@ def _list(args: argparse.Namespace) -> None:
     studies = [name for name in folder.names("") if (folder / name).has(MARKER)]
     if not studies:
         raise UserError(f"{folder}: no results here.")
-    table = Table("study", "corpus", "system", "labels", "status", "trials")
-    columns = ["trial", "corpus", "system", "label_fraction", "status"]
+    columns = ["corpus", "protocol", "preset", "system", "label_fraction", "status"]
+    table = Table("study", *columns[:4], "labels", "status", "trials")
     for study in studies:
         rows = Store(args.uri, study).rows()
-        counts = rows.groupby(columns[1:], observed=True)["trial"].nunique()
-        for (corpus, system, fraction, status), count in counts.items():
-            table.add_row(study, corpus, system, f"{fraction:.4g}", status, str(count))
+        counts = rows.groupby(columns, observed=True)["trial"].nunique()
+        for (*names, fraction, status), count in counts.items():
+            table.add_row(study, *names, f"{fraction:.4g}", status, str(count))
     stdout().print(table)
 
 

@@ -14,7 +14,7 @@ WORTH = 256
 """Files that it takes before an index is written."""
 
 COLUMNS = (
-    *("trial", "pack", "corpus", "system", "system_version", "label_fraction", "seed"),
+    *("trial", "pack", "corpus", "protocol", "preset", "system", "system_version", "label_fraction", "seed"),
     *("partition", "target", "metric", "value", "n", "epoch", "status", "search", "suggestion"),
 )
 STAMP = ["file", "size", "version"]

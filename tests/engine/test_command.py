@@ -406,6 +406,9 @@ def test_every_protocol_has_a_report_and_a_line(
         assert shown(*report, "--corpus", name)[0] == 0
         assert [folder.name for folder in Path("reports/trial_study").iterdir()] == [name.replace("+", "-")]
         assert re.search(rf"\W{re.escape(name)} +\W +\d", shown(*status)[1])
+    listed = shown("results", "list")[1]
+    for protocol in ("as_published", "leak_free"):
+        assert re.search(rf"leaking +\W +{protocol} +\W +paper +\W +other +\W +1 +\W +complete +\W +2\b", listed)
     (tmp_path / "results/trial_study/requests/leaking.json").write_bytes(b"half")
     lines = shown(*status)[1]
     assert "requests/leaking.json: cannot be read" in lines
