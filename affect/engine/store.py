@@ -78,9 +78,13 @@ class Store:
         """The store in an existing results folder (`results/<study>`)."""
         folder = open_folder(uri)
         if not folder.has(MARKER):
+            place = folder.parent
+            with suppress(PermissionError):
+                if any((folder / name).has(MARKER) for name in folder.names("")):
+                    place = folder
             raise UserError(
                 f"{folder}: no results here ({MARKER} is missing); give the folder of one study, of those that "
-                f"`affect results list {folder}` names."
+                f"`affect results list {place}` names."
             )
         if folder.name != _study_of(folder):
             raise UserError(

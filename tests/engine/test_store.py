@@ -406,6 +406,13 @@ def test_the_index_saves_opening_files_and_hides_nothing(
     assert len(store.rows()) == 16 * 9
 
 
+def test_who_names_no_study_is_sent_where_studies_lie(resolve: Resolve, place: Workplace, results: Results) -> None:
+    go(resolve(Row("toy")), results, place)
+    for wrong in (results.uri, f"{results.uri}/nope"):
+        with pytest.raises(UserError, match=f"^{wrong}: no results here .* `affect results list {results.uri}` names"):
+            Store.at(wrong)
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone/one.json: cannot be written \(No such file or directory\)\.$"):
         LocalFolder(tmp_path / "gone").write("one.json", b"{}")
