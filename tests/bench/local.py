@@ -20,6 +20,7 @@ from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.resolved import Resolved
 from affect.study import Row, Study
+from affect.systems import get_system
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -34,12 +35,13 @@ class Silent:
 def resolve(
     study: Study, corpus: Corpus, rows: tuple[Row, ...], seeds: int, selection_seeds: int, overrides: Mapping[str, Any]
 ) -> Resolved:
-    """A study on the CPU with every choice fixed."""
+    """A study on the CPU with every choice fixed; rows that need text are left out where the corpus has none."""
+    facts = corpus.facts("as_published")
     return Resolved(
         study=study,
         scale="demo",
-        corpus=corpus.facts("as_published"),
-        rows=rows,
+        corpus=facts,
+        rows=tuple(row for row in rows if facts.has_text or not get_system(row.system).needs_text),
         label_fractions=(1.0,),
         seeds=seeds,
         selection_seeds=selection_seeds,
@@ -108,6 +110,9 @@ def train(resolved: Resolved, corpus: Corpus, results: Path) -> tuple[Summary, f
         summary = run(resolved, store, executor, place, Silent())
     seconds = time.perf_counter() - started
     if summary.failed or summary.left:
-        raise RuntimeError(f"{len(summary.failed)} trials failed and {summary.left} are left; nothing was measured")
+        why = "".join(f" ({trial.system}: {message})" for trial, message in summary.failed[:1])
+        raise RuntimeError(
+            f"{len(summary.failed)} trials failed{why} and {summary.left} are left; nothing was measured"
+        )
     assert executor.first_pack is not None
     return summary, seconds, executor.first_pack - started
