@@ -27,10 +27,10 @@ def run_block(analysis: Analysis) -> Bullets:
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
     chosen = resolved.corpus_settings
-    apart = ", chosen beforehand on its development data" if chosen else ""
+    apart, origin = "", ", chosen beforehand on its development data" if chosen else ""
     where = f" under {resolved.protocol}" if any(key.startswith(f"{corpus.name}+") for key in study.settings) else ""
     if resolved.preset != study.presets[0] and chosen:
-        apart += f" and has no preset {resolved.preset}"
+        apart = f" and has no preset {resolved.preset}"
     once = len(cube.seeds) > 1 and bool((cube.expected.sum(axis=-1) == 1).any())
     items = [
         f"Paper {study.paper}.",
@@ -42,8 +42,8 @@ def run_block(analysis: Analysis) -> Bullets:
         f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])})"
         f"{', one where nothing in a fit depends on it' if once else ''}. With the seed varied the labelled subset, "
         "initial weights, batch order, dropout and noise; the partitions did not.",
-        f"Settings set for this corpus{where}, for every system that has them{apart}: {_listed(chosen)}; on the command "
-        f"line: {_listed(resolved.overrides)}.",
+        f"Settings set for this corpus{where}, for every system that has them{apart}{origin}: {_listed(chosen)}; on the "
+        f"command line: {_listed(resolved.overrides)}.",
         *_cut_short(analysis),
     ]
     if corpus.classes:
