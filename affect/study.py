@@ -306,3 +306,7 @@ class CorpusFacts:
     """Name of the feature set of the view; empty where that was not recorded."""
     targets: tuple[str, ...] = ()
     """Those of the study or, where it names none, all that the corpus has."""
+
+    def labelled(self, fraction: float) -> int:
+        """Labels that `fraction` of the training rows with labels leaves."""
+        return round(fraction * self.rows["train"])

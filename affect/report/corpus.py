@@ -19,7 +19,7 @@ def corpus_grid(table: Table, analysis: Analysis, published: Published | None) -
         **{f"features of {names.get(view, view)}": width for view, width in views},
         **{partition: rows for partition, rows in corpus.rows.items() if rows},
         **({"classes": corpus.classes} if corpus.classes else {}),
-        **{f"labels at {100 * f:g} %": round(f * corpus.rows["train"]) for f in sorted(analysis.cube.fractions)},
+        **{f"labels at {100 * f:g} %": corpus.labelled(f) for f in sorted(analysis.cube.fractions)},
     }
     rows = []
     for what, here in sizes.items():

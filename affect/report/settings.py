@@ -26,6 +26,7 @@ def run_block(analysis: Analysis) -> Bullets:
     resolved, cube = analysis.resolved, analysis.cube
     corpus, study = resolved.corpus, resolved.study
     parts = ", ".join(f"{numbers.count(n)} {partition}" for partition, n in corpus.rows.items())
+    fractions = ", ".join(f"{100 * f:g} % ({numbers.count(corpus.labelled(f))})" for f in cube.fractions)
     chosen = resolved.corpus_settings
     apart, origin = "", ", chosen beforehand on its development data" if chosen else ""
     where = f" under {resolved.protocol}" if any(key.startswith(f"{corpus.name}+") for key in study.settings) else ""
@@ -38,7 +39,7 @@ def run_block(analysis: Analysis) -> Bullets:
         f"protocol {resolved.protocol}, device {resolved.device}.",
         f"Corpus: {corpus.title}, view {corpus.view} with {numbers.plural(corpus.width, 'feature')}; groups: "
         f"{corpus.groups}; rows: {parts}.",
-        f"Label fractions: {', '.join(f'{100 * f:g} %' for f in cube.fractions)}.",
+        f"Label fractions: {fractions} of the training rows.",
         f"{numbers.plural(len(cube.seeds), 'seed')} per cell ({numbers.seeds([int(s) for s in cube.seeds])})"
         f"{', one where nothing in a fit depends on it' if once else ''}. With the seed varied the labelled subset, "
         "initial weights, batch order, dropout and noise; the partitions did not.",
