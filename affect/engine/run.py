@@ -291,16 +291,18 @@ class _Run:
         now, pace = time.monotonic(), self._pace()
         left = sum(pack.seconds for pack in self.queue)
         left += sum(self._seconds([trial]) * count for trial, count in self.plan.later)
+        over = self.expected
         for started in self.running.values():
             elapsed = (now - started.at) / max(1e-9, started.pack.seconds * pace)
-            left += started.pack.seconds * (1 - max(started.share, min(0.95, elapsed)))
+            share = max(started.share, min(0.95, elapsed))
+            over, left = over + started.pack.seconds * share, left + started.pack.seconds * (1 - share)
         self.display.show(
             State(
                 done=len(self.plan.trials) - len(self.plan.pending) + self.trained - self.trained_before_plan,
                 total=len(self.plan.trials) + self.plan.waiting,
                 failed=len(self.failed),
-                share=self.expected / max(1e-9, self.expected + left),
-                seconds_left=left * pace / self.executor.slots if self.expected else None,
+                share=over / max(1e-9, over + left),
+                seconds_left=left * pace / self.executor.slots if over else None,
                 exact=not self.plan.later,
                 running=sum(len(started.pack.trials) for started in self.running.values()),
                 best=self.best,
