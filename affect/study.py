@@ -178,9 +178,11 @@ class Claim:
     - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
       of `systems` and of the grids that they are points of;
     - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
-    - `rises`: what is measured of each of `systems` rises with `factor`, from value to value;
+    - `rises`: what is measured of each of `systems` is more at the last value of `factor` than at the first, the interval of
+      the difference above zero, and between no two neighbouring values less, the interval below zero;
     - `more_labels`: each of `systems` is better with the most labels of the run than with the fewest;
-    - `heaviest`: of the weights that each of `systems` learned for views, the one of `view` is the largest.
+    - `heaviest`: of the weights that each of `systems` learned for views, the one of `view` is the largest, the interval of
+      its difference from each other above zero.
     """
 
     sentence: str

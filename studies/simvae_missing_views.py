@@ -2,7 +2,7 @@
 """P2, Section 4.3: classes and imputation where 10-90 % of the training rows lack a view (Figures 3-6).
 
 python studies/simvae_missing_views.py                               # demo on synthetic data, minutes
-python studies/simvae_missing_views.py --corpus corpora/mfeat --view fou+zer --label-fraction 0.05 --seeds 10
+python studies/simvae_missing_views.py --corpus corpora/mfeat --view fou+zer --label-fraction 0.05 0.1 --seeds 10
 python studies/simvae_missing_views.py --scale full --plan           # what the paper's size would cost
 """
 
@@ -24,7 +24,7 @@ FULL, PARTIAL = "FullData", "PartialData"
 def rows(missing: tuple[float, ...], every: bool) -> tuple[Row, ...]:
     """Six methods and the bound that discards incomplete rows at each share of `missing` rows, the mean as a floor, the
     bound that lacks nothing, and the grid of Figure 6 at 10 %. All choose among as many candidates: nine, or three."""
-    c, both = classification_scales(every, {"learning_rate": (1e-4, 3e-4, 1e-3)}), both_scales(every)
+    c, both = classification_scales(every, {"latent": (10, 30, 60)}), both_scales(every)
     candidates: dict[str, tuple[Settings, ...]] = {
         "DCCAE": classification_scales(every, {"imputer_reconstruction": (0.001, 0.01, 0.1)}),
         "CorrNet": classification_scales(every, {"imputer_correlation": (0.5, 2.0, 5.0)}),
@@ -62,10 +62,14 @@ CLAIMS = (
         "SiMVAE consistently outperforms the compared methods.", ("SiMVAE",), METHODS[:-1], ACCURACY, significant=False
     ),
     says(
-        "Compared with the two-stage methods the advantage of SiMVAE is significant, especially with sufficient labels.",
+        "Compared with the two-stage methods the advantage of SiMVAE is significant.", ("SiMVAE",), TWO_STAGE, ACCURACY
+    ),
+    says(
+        "Compared with the two-stage methods the advantage of SiMVAE is significant where labels are sufficient (3 %).",
         ("SiMVAE",),
         TWO_STAGE,
         ACCURACY,
+        fractions=(0.03,),
     ),
     says("SiMVAE shows obvious advantage over CoNet and SDGM+.", ("SiMVAE",), ("CoNet", "SDGM+"), ACCURACY),
     says(
@@ -158,6 +162,12 @@ STUDY = Study(
         ),
     },
     notes=(
+        "CoNet is written after what P2 says of it and its title, for it has neither code nor equations within reach: its rows "
+        "are of our reading of it.",
+        "SDGM+ tells classes from the views that no row lacks and from what it expects of the last one, so that it makes no "
+        "use of the last view of development and test rows.",
+        "Every row has the same learning rate and passes; where the last stage is SMVAE, it sees filled-in rows as if "
+        "complete. Labelled rows are among the unlabelled ones too.",
         "The last view of the task is the one that rows lack, as large a share of the labelled rows as of the others; "
         "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room; "
         "PartialData is left out where fewer complete labelled rows remain than there are classes.",

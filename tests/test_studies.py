@@ -16,7 +16,7 @@ from affect.command import _parser
 from affect.data import prepare
 from affect.data.twin import twin_facts
 from affect.engine import suggestions
-from affect.engine.plan import Plan, plan, settings_of, task_facts
+from affect.engine.plan import Plan, candidates_of, plan, settings_of, task_facts
 from affect.engine.search import ResolvedSearch
 from affect.report.build import _CAPTIONS
 from affect.report.figures import RENDERERS
@@ -100,7 +100,12 @@ def test_what_the_authors_code_does_can_be_planned(name: str) -> None:
         system: "author_code" if "author_code" in get_system(system).presets else "paper" for system in of
     }
     system = "SMVAE" if "SMVAE" in of else "SiMVAE"
+    name = "c" if system == "SMVAE" else "c2"
+    rows = [row for row in authors.rows if row.system == system and len(row.candidates) > 1]
+    chosen = [{c.settings[name] for c in candidates_of(get_system(system), row, authors)} for row in rows]
+    assert chosen == [{5.0}] * len(rows) != [], "nothing that stands for the authors' own settings is chosen"
     assert of[system].settings["epochs"] == 1000
+    assert of[system].settings["batches"] == 10
     assert of[system].settings["weighting"] == "squared"
     assert of["CoNet" if "CoNet" in of else "MAE+SVM"].settings["epochs"] == smvae.SETTINGS["seed-twin-demo"]["epochs"]
 

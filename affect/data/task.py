@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,11 @@ FEWEST_LABELS = 8
 CLIP = 100.0
 """Normalised inputs are clipped at this many standard deviations: a single 1e12 outlier in a test row must not
 overflow float32, and no column of n rows holds a larger z-score than sqrt(n)."""
+
+
+def by_column(views: torch.Tensor, widths: Sequence[int] | torch.Tensor) -> torch.Tensor:
+    """What is said of each view [..., V], said of each of its columns [..., D]."""
+    return torch.repeat_interleave(views, torch.as_tensor(widths, device=views.device), -1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Inputs:
         taken = taken.sub_(mean).mul_(scale).clamp_(-CLIP, CLIP)
         present = self.views_of(index)
         if present is not None:
-            taken *= torch.repeat_interleave(present, torch.tensor(self.widths), 1)
+            taken *= by_column(present, self.widths)
         return taken
 
     def views_of(self, index: torch.Tensor | slice) -> torch.Tensor | None:

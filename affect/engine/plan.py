@@ -150,13 +150,17 @@ def candidates_of(system: System, row: Row, resolved: Resolved) -> list[Candidat
     """Distinct settings of a row. `--set` wins over a candidate, so candidates may coincide or contradict it.
 
     A candidate that contradicts an override (alpha=.5 was set, the candidate has beta=.6) is left out; when none
-    remains the contradiction is the user's, and raised.
+    remains the contradiction is the user's, and raised. Where there is a choice, nothing is chosen that a preset other
+    than the study's first fixes: it stands for somebody's own settings.
     """
+    preset = preset_of(system, resolved)
+    chosen_from = len(row.candidates) > 1 and preset != resolved.study.presets[0]
+    fixed = system.presets[preset] if chosen_from else {}
     found: dict[tuple[float | int | str, ...], Candidate] = {}
     refused: UserError | None = None
     for option in row.candidates:
         try:
-            settings = settings_of(system, resolved, option)
+            settings = settings_of(system, resolved, {n: value for n, value in option.items() if n not in fixed})
         except UserError as error:
             refused = refused or error
             if not set(option) & set(resolved.overrides):

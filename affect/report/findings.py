@@ -272,9 +272,16 @@ def _closer(scope: Scope) -> list[Finding]:
 
 
 def _rises(scope: Scope) -> list[Finding]:
-    lines = [list(_line(scope, system).values()) for system in scope.claim.systems]
-    found = [scope.compare(later, earlier) for line in lines for earlier, later in pairwise(line)]
-    return [replace(f, holds=f.mean > f.baseline_mean) for f in found]
+    """From a line's first point to its last by more than chance, and from point to point nowhere down by more than that."""
+    found = []
+    for system in scope.claim.systems:
+        line = list(_line(scope, system).values())
+        steps = [scope.compare(later, earlier) for earlier, later in pairwise(line)]
+        found += [replace(f, holds=f.high >= 0) for f in steps]
+        if len(line) > 1:
+            whole = scope.compare(line[-1], line[0])
+            found.append(replace(whole, holds=whole.low > 0))
+    return found
 
 
 def _more_labels(scope: Scope) -> list[Finding]:
@@ -288,7 +295,7 @@ def _more_labels(scope: Scope) -> list[Finding]:
 
 
 def _heaviest(scope: Scope) -> list[Finding]:
-    """Weights at the epoch that was kept."""
+    """Weights at the epoch that was kept, larger than each other by more than chance."""
     views = scope.analysis.resolved.corpus.view.split("+")
     if scope.claim.view not in views:
         return []
@@ -304,7 +311,7 @@ def _heaviest(scope: Scope) -> list[Finding]:
         for other in names:
             if other != own:
                 pair = scope.between(f"{system}, {own}", other, table[own].to_numpy(), table[other].to_numpy())
-                found.append(replace(pair, holds=pair.mean > pair.baseline_mean))
+                found.append(replace(pair, holds=pair.low > 0))
     return found
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from affect.data.task import by_column
 from affect.systems.base import Facts
 from affect.systems.perceptrons import Perceptron
 from affect.systems.refusals import refuse_single_view
@@ -48,7 +49,7 @@ def conet_network(settings: Settings, facts: Facts) -> Network:
         joined = join(batches, widths, facts.classes)
         x, rows = joined.x, joined.rows
         there = x.new_ones(*x.shape[:2], len(widths)) if joined.present is None else joined.present.to(x.dtype)
-        columns = torch.repeat_interleave(there, torch.tensor(widths, device=x.device), -1)
+        columns = by_column(there, widths)
         alone = codes(p, x)
         weight = alpha(joined, settings["alpha"], scalars["c"])
         own = x.new_zeros(len(x))
@@ -64,8 +65,7 @@ def conet_network(settings: Settings, facts: Facts) -> Network:
 
     def impute(p: Parameters, x: Tensor, present: Tensor) -> Tensor:
         found = decoded(p, mean(codes(p, x), (present > 0).to(x.dtype)[None]))
-        columns = torch.repeat_interleave(present > 0, torch.tensor(widths, device=x.device), -1)
-        return torch.where(columns, x, found)
+        return torch.where(by_column(present > 0, widths), x, found)
 
     return network_of((*encoders, *decoders, classifier), loss, (), predict, impute=impute)
 

@@ -19,6 +19,7 @@ from affect.systems.training import (
     Trainer,
     accuracy,
     alike,
+    batch_rows,
     batches_per_epoch,
     concordance,
     epoch_size,
@@ -51,11 +52,12 @@ class StackedFitting:
         self.data = [replicate.data for replicate in replicates]
         first, settings = self.data[0], replicates[0].settings
         self.epochs, self.epoch = int(settings["epochs"]), 0
-        batch_size = int(settings["batch_size"])
         pool = pool_rows(pool_size(first), settings)
         seeds = [replicate.seed for replicate in replicates]
+        unlabelled = any("unlabelled" in update.reads for update in network.updates)
+        rows = epoch_size(first) if unlabelled else len(first.labelled)
+        batch_size = batch_rows(settings, rows)
         self.trainer = Trainer(network, self.data, seeds, scalars, batch_size, device, pool, shard)
-        rows = epoch_size(first) if "unlabelled" in self.trainer.sources else len(first.labelled)
         self.steps = batches_per_epoch(rows, batch_size)
         self.one_pool = alike([d.train for d in self.data]) and all(_same(d.pool, first.pool) for d in self.data)
         """Whether all replicates calibrate on the same rows in the same units."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from affect.data.task import FitData
+from affect.data.task import FitData, by_column
 from affect.errors import UserError
 from affect.systems.base import Hyperparameter
 from affect.systems.gaussians import log_density, split
@@ -121,8 +121,7 @@ def surprise(truth: Sequence[Tensor], found: Sequence[Moments], joined: Joined) 
 def impute(made: Sequence[Imputer], widths: Sequence[int], p: Parameters, x: Tensor, present: Tensor) -> Tensor:
     """Inputs [n, D] with the views that rows lack, as `present` [n, V] says, at their mean E[q_ψ(x_m | x_o)] → [K, n, D]."""
     there = (present > 0).expand(len(p[made[0].net.name + ".b1"]), -1, -1)
-    mask = torch.repeat_interleave(there, torch.tensor(list(widths), device=x.device), -1)
-    x = torch.where(mask, x, 0)
+    x = torch.where(by_column(there, widths), x, 0)
     views = list(x.split(list(widths), -1))
     for each in made:
         mean, _ = each.moments(p, x, widths, there)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.data.task import by_column
 from affect.streams import stream
 from affect.systems.base import Facts, Hyperparameter
 from affect.systems.correlation import covariance, expected, regularised, total_correlation, whitened
@@ -220,5 +221,4 @@ def _errors(views: Sequence[Tensor], x: Tensor) -> Tensor:
 
 def _filled(x: Tensor, found: Tensor, present: Tensor, facts: Facts) -> Tensor:
     """x [n, D] with the views that rows lack taken from `found` [K, n, D]."""
-    widths = torch.tensor(facts.widths, device=x.device)
-    return torch.where(torch.repeat_interleave(present > 0, widths, 1), x, found)
+    return torch.where(by_column(present > 0, facts.widths), x, found)

@@ -21,7 +21,7 @@ from affect.systems import representations
 from affect.systems.base import Facts, Fit, Hyperparameter, Replicate
 from affect.systems.missing import refuse_contradictions
 from affect.systems.probe import probe
-from affect.systems.refusals import refuse_single_view
+from affect.systems.refusals import refuse_latent, refuse_single_view
 from affect.systems.training import Network, Parameters, Trainer, batches_per_epoch, facts_of
 from affect.trial import Settings
 
@@ -64,6 +64,7 @@ class Stage:
     def refuse(self, system: str, settings: Settings, facts: Facts) -> None:
         """A `UserError` for settings and sizes that this stage cannot do."""
         refuse_single_view(system, facts)
+        refuse_latent(system, settings, facts)
         self._refuse_batch(system, settings, int(settings["batch_size"]), "batch_size must be")
 
     def structure(self, settings: Settings) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.data.task import FitData, Inputs
+from affect.data.task import FitData, Inputs, by_column
 from affect.errors import UserError
 from affect.streams import stream, torch_stream
 from affect.systems.base import Facts
@@ -121,6 +121,12 @@ def batches_per_epoch(rows: int, batch_size: int) -> int:
     return max(1, round(rows / batch_size))
 
 
+def batch_rows(settings: Settings, rows: int) -> int:
+    """Rows of a batch: `batch_size` or, where settings say into how many `batches` a pass over `rows` is cut, its share."""
+    cut = int(settings.get("batches", 0))
+    return max(1, round(rows / cut)) if cut else int(settings["batch_size"])
+
+
 def batch_order(rows: int, batch_size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Endless batches of positions 0..rows-1: a fresh permutation per epoch, cut evenly."""
     while True:
@@ -195,7 +201,7 @@ class _Source:
         present = [views[rows] for views, rows in zip(self.present, index, strict=True) if views is not None]
         there = torch.stack(present).to(self.device) if present else None
         if there is not None:
-            x *= torch.repeat_interleave(there, self.widths, 2)
+            x *= by_column(there, self.widths)
         y = [t[c] for t, c in zip(self.targets, chosen, strict=True) if t is not None]
         return Batch(
             x,

@@ -7,11 +7,11 @@ An update reads a labelled and an unlabelled batch and minimises, per row of bot
 where all y are gone through with the same noise, and α = c (N_l + N_u) / N_l. p(y) is uniform, one sample (T = 1).
 
 What the paper leaves open and what we chose: softplus units, weights after Glorot, a classifier as wide as the encoders,
-bounded log-variances (`gaussians`), batches of 100 + 100, 100 epochs. The preset `author_code` has what the released
-SMVAE does instead: one hidden layer of 50, the entropy bound summed over dimensions, squared weights held to a sum of 1
-by a penalty of 1e8, α = 5 (N_l + N_u), a N(0, 1) prior on every parameter, samples of pre-trained autoencoders of each
-view as inputs (`latents`; not where views are filled in). It does not have that code's cut of the labelled rows into ten
-batches.
+bounded log-variances (`gaussians`), batches of 100 + 100, 100 epochs; labelled rows are among the unlabelled ones too. The
+preset `author_code` has what the released SMVAE does instead: one hidden layer of 50, the entropy bound summed over
+dimensions, squared weights held to a sum of 1 by a penalty of 1e8, α = 5 (N_l + N_u), a N(0, 1) prior on every parameter,
+ten batches to a pass, samples of pre-trained autoencoders of each view as inputs (`latents`; not where views are filled
+in). It does not have that code's cut of the labelled rows into ten batches.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from affect.data.task import by_column
 from affect.errors import UserError
 from affect.systems import fitting, missing, training
 from affect.systems.base import Facts, Fitting, Hyperparameter, Replicate
 from affect.systems.perceptrons import Perceptron, Rows
 from affect.systems.probe import probe
-from affect.systems.refusals import refuse_absent_classes, refuse_hidden
+from affect.systems.refusals import refuse_absent_classes, refuse_hidden, refuse_latent
 from affect.systems.shards import ALONE, Shard
 from affect.systems.stack import Adam, Layout
 from affect.systems.training import Batch, Loss, Network, Parameters, Scalars, Update
@@ -38,6 +39,9 @@ SHARED = {
     "learning_rate": Hyperparameter(3e-4, low=0.0, help="Adam step size"),
     "epochs": Hyperparameter(100, low=1, structural=True, help="passes over the pool"),
     "batch_size": Hyperparameter(100, low=8, structural=True, help="labelled, and as many unlabelled, rows of a batch"),
+    "batches": Hyperparameter(
+        0, low=0, structural=True, late=True, help="batches that a pass is cut into; 0: as many as batch_size makes"
+    ),
     "latent": Hyperparameter(30, low=1, structural=True, help="dimensions of z"),
     "hidden": Hyperparameter(
         "100-50", structural=True, help="widths of the encoders' hidden layers; decoders reversed"
@@ -55,7 +59,7 @@ CLASSIFICATION = {
     ),
 }
 AUTHOR_CODE: dict[str, float | int | str] = {
-    **{"hidden": "50", "batch_size": 1347, "epochs": 1000, "weight_prior": 1.0},
+    **{"hidden": "50", "batches": 10, "epochs": 1000, "weight_prior": 1.0},
     "inputs": "latents",
 }
 
@@ -88,16 +92,14 @@ class GenerativeSystem:
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if not facts.classes:
             raise UserError(f"{self.name} tells classes apart; {', '.join(facts.targets)} has none.")
-        if 0 < facts.n_pool < int(settings["latent"]):
-            raise UserError(
-                f"{self.name}: latent={settings['latent']} is more dimensions than there are rows, {facts.n_pool}."
-            )
         self.network(settings, facts)  # refuses settings that do not suit the views
+        refuse_latent(self.name, settings, facts)
         shapes = (settings.get(name, hp.default) for name, hp in self.hyperparameters.items() if hp.structural)
         return (self.name, facts, *shapes)
 
     def steps(self, settings: Settings, facts: Facts) -> int:
-        return int(settings["epochs"]) * training.batches_per_epoch(facts.n_epoch, int(settings["batch_size"]))
+        size = training.batch_rows(settings, facts.n_epoch)
+        return int(settings["epochs"]) * training.batches_per_epoch(facts.n_epoch, size)
 
     def scalars(self, settings: Settings, targets: Sequence[str]) -> Scalars:
         """What may differ within a pack, as numbers; `weights` has one per target."""
@@ -105,7 +107,7 @@ class GenerativeSystem:
         return {name: float(settings[name]) for name in names} | {"weights": [1.0] * len(targets)}
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:
-        network, size = self.network(settings, facts), int(settings["batch_size"])
+        network, size = self.network(settings, facts), training.batch_rows(settings, facts.n_epoch)
         return probe(network, self.scalars(settings, facts.targets), facts, size, device, largest)
 
     def begin(self, replicates: Sequence[Replicate], *, device: str, shard: Shard = ALONE) -> Fitting:
@@ -178,8 +180,7 @@ def join(batches: Mapping[str, Batch], widths: Sequence[int], classes: int) -> J
     present = None
     if labelled.present is not None and unlabelled.present is not None:
         present = torch.cat((labelled.present, unlabelled.present), 1) > 0
-        columns = torch.repeat_interleave(present, torch.tensor(widths, device=x.device), -1)
-        x = x.masked_fill_(~columns, 0)
+        x = x.masked_fill_(~by_column(present, widths), 0)
     return Joined(
         x,
         tuple(torch.cat(pair, 1) for pair in zip(labelled.normal, unlabelled.normal, strict=True)),

@@ -186,5 +186,7 @@ def test_progress_ends_complete(resolve: Resolve, place: Workplace, tmp_path: Pa
     assert last.done == last.total
     assert last.exact
     assert last.share == pytest.approx(1)
-    assert all(state.seconds_left is not None for state in shown.states if state.running), "known before a pack has ended"
+    assert all(state.seconds_left is not None for state in shown.states if state.running), (
+        "known before a pack has ended"
+    )
     assert all(a.share <= b.share + 0.05 for a, b in zip(shown.states, shown.states[1:], strict=False))

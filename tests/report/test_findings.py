@@ -117,6 +117,14 @@ def test_errors_are_better_when_they_are_less(analysis: Analysis) -> None:
     assert judge(claim(("new",), ("old",), **(errors | {"errors": "all rows"})), analysis).verdict == NOT_TESTABLE
 
 
+@pytest.mark.parametrize(
+    ("middle", "last", "expected"), [(0.85, 0.9, YES), (0.7999, 0.9, YES), (0.78, 0.9, NO), (0.8, 0.8, NO)]
+)
+def test_a_rise_is_more_than_chance_and_a_dip_within_it_no_fall(middle: float, last: float, expected: str) -> None:
+    line = dict(zip((f"new, missing {share}" for share in SHARES), (0.8, middle, last), strict=True))
+    assert verdict(analysis_of(**line), ("new",), kind="rises", factor="missing") == expected
+
+
 def test_near_is_within_a_margin_either_way(analysis: Analysis) -> None:
     assert verdict(analysis, ("new",), ("Whole",), kind="near", margin=0.05, factor="missing", at=(0.1, 0.5)) == YES
     assert verdict(analysis, ("new",), ("Whole",), kind="near", margin=0.05, factor="missing") == NO
@@ -181,6 +189,14 @@ def test_weights_are_those_of_the_kept_epoch(analysis: Analysis) -> None:
     assert (absent.verdict, absent.reason) == (NOT_TESTABLE, "Nothing to compare with was run.")
     (finding, _) = judge(claim(("Ours",), kind="heaviest", view="eeg"), analysis).findings
     assert (finding.mean, finding.baseline_mean) == (pytest.approx(0.6045), pytest.approx(0.4045))
+
+
+def test_weights_that_differ_by_chance_have_no_heaviest(analysis: Analysis) -> None:
+    learned = analysis.evidence.learned
+    assert learned is not None
+    sign = np.where(learned["seed"] % 2 == 0, 1, -1) * np.where(learned["name"] == "weight view 1", 1, -1)
+    even = analyse(replace(analysis.evidence, learned=learned.assign(value=0.5 + 0.01 * sign + (sign > 0) * 1e-4)))
+    assert [verdict(even, ("Ours",), kind="heaviest", view=view) for view in ("eeg", "eye")] == [NO, NO]
 
 
 def test_the_best_row_is_no_grid_and_no_floor(analysis: Analysis) -> None:

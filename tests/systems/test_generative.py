@@ -18,6 +18,7 @@ from tests.systems.problems import (
     CLASSES,
     SCALARS,
     disturbed,
+    facts,
     gradients_hold,
     network,
     of,
@@ -27,7 +28,15 @@ from tests.systems.problems import (
 from tests.systems.toy import class_data, restored
 
 NAMES = ("M2", "SDGM", "SDGM+", "MVAE", "SMVAE", "SiMVAE", "MoPoE-VAE")
-SMALL = {"hidden": "12-8", "latent": 4, "auxiliary": 6, "batch_size": 40, "epochs": 2, "units": "softplus"}
+SMALL = {
+    "hidden": "12-8",
+    "latent": 4,
+    "auxiliary": 6,
+    "batch_size": 40,
+    "batches": 0,
+    "epochs": 2,
+    "units": "softplus",
+}
 WIDTHS = (3, 2)
 
 
@@ -301,3 +310,10 @@ def test_scores_are_those_of_the_classifier():
         truth[k] = (truth[k] + 1) % CLASSES
         found = accuracy(scores, truth[None, :, None].expand(2, -1, -1))
         assert found[k, 0] == 0.75
+
+
+@pytest.mark.parametrize(("pool", "batches"), [(1000, 10), (13470, 10), (31, 10)])
+def test_a_pass_of_the_authors_code_is_ten_batches(pool, batches):
+    system = get_system("SMVAE")
+    settings = resolve_settings(system, "author_code", {"epochs": 7})
+    assert system.steps(settings, replace(facts((3, 2)), n_pool=pool)) == 7 * batches

@@ -171,7 +171,7 @@ def test_smvae_with_one_view_is_m2_up_to_the_gap_of_the_bound():
     torch.testing.assert_close(got, want)
 
 
-SMALL = {"hidden": "20", "latent": 2, "batch_size": 40, "epochs": 25, "learning_rate": 5e-3}
+SMALL = {"hidden": "20", "latent": 2, "batch_size": 40, "batches": 0, "epochs": 25, "learning_rate": 5e-3}
 
 
 def _weights(preset, noises, seeds):

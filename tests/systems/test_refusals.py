@@ -31,13 +31,19 @@ from tests.systems.toy import class_data, toy_data
             for name in ("MVAE", "SMVAE", "MoPoE-VAE")
         ),
         ("M2", {"latent": 51}, (3, 2), "M2: latent=51 is more dimensions than there are rows, 50."),
+        ("SDGM", {"auxiliary": 51}, (3, 2), "SDGM: auxiliary=51 is more dimensions than there are rows, 50."),
+        ("CoNet", {"latent": 51}, (3, 2), "CoNet: latent=51 is more dimensions than there are rows, 50."),
+        ("M2", {"inputs_latent": 51}, (3, 2), "M2: inputs_latent=51 is more dimensions than there are rows, 50."),
+        ("MAE+SVM", {"latent": 51}, (3, 2), "MAE+SVM: latent=51 is more dimensions than there are rows, 50."),
+        ("CorrNet", {"imputer_latent": 51}, (3, 2), "CorrNet: latent=51 is more dimensions than there are rows, 50."),
         ("SMVAE", {"latent": 51}, (3, 2), "SMVAE: latent=51 is more dimensions than there are rows, 50."),
     ],
 )
 def test_what_planning_refuses(name, settings, widths, message):
     system = get_system(name)
+    preset = "author_code" if "author_code" in system.presets else "paper"
     with pytest.raises(UserError) as refused:
-        system.structure(resolve_settings(system, "author_code", settings), facts(widths))
+        system.structure(resolve_settings(system, preset, settings), facts(widths))
     assert str(refused.value) == message
 
 

@@ -126,7 +126,7 @@ after six epochs; two views, of which 40 % of the rows lack the second, seed 3."
 
 def _generative(name, preset):
     system, data = registry()[name], class_data(3, missing=0.4)
-    settings = resolve_settings(system, preset, {"batch_size": 40, "epochs": 6, "learning_rate": 2e-3})
+    settings = resolve_settings(system, preset, {"batch_size": 40, "batches": 0, "epochs": 6, "learning_rate": 2e-3})
     network = system.network(settings, facts_of(data))
     trainer = Trainer(network, [data], [3], [system.scalars(settings, data.targets)], 40, "cpu")
     losses = [loss.item() for _ in range(30) for loss in trainer.step()]
