@@ -59,7 +59,7 @@ def imputation_weights(every: bool) -> tuple[Settings, ...]:
 
 
 def smvae(trial: Any) -> Settings:
-    """SMVAE, and whatever else has its settings."""
+    """SMVAE, and whatever else has a scale c."""
     return {**_shared(trial), "c": _scale(trial, "c")}
 
 

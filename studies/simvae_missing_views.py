@@ -197,7 +197,7 @@ STUDY = Study(
         Figure("figure6", "heat_map", "c1 and c2", "P2, Figure 6", system="SiMVAE", factors=("c1", "c2")),
     ),
     claims=CLAIMS,
-    searches=(Search("SiMVAE", smvae.simvae), Search("SDGM+", smvae.sdgm_plus)),
+    searches=(Search("SiMVAE", smvae.simvae), Search("SDGM+", smvae.sdgm_plus), Search("CoNet", smvae.smvae)),
 )
 
 if __name__ == "__main__":

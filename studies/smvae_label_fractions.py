@@ -197,7 +197,7 @@ STUDY = Study(
         ),
     ),
     claims=CLAIMS,
-    searches=(Search("SMVAE", smvae.smvae), Search("M2", smvae.smvae)),
+    searches=tuple(Search(name, smvae.smvae) for name in ("SMVAE", "M2", "SDGM", "MVAE", "MoPoE-VAE")),
 )
 
 if __name__ == "__main__":

@@ -197,8 +197,8 @@ def test_settings_for_a_corpus_reach_the_imputations() -> None:
     ("name", "twin", "system"),
     [
         *[("ladder_hyperparameters", "podcast-twin-demo", system) for system in ("Lad+UL+MTL", "Lad+L+MTL", "MTL")],
-        *[("smvae_label_fractions", "seed-twin-demo", system) for system in ("SMVAE", "M2")],
-        *[("simvae_missing_views", "seed-twin-demo", system) for system in ("SiMVAE", "SDGM+")],
+        *[("smvae_label_fractions", "seed-twin-demo", system) for system in ("SMVAE", "M2", "SDGM", "MoPoE-VAE")],
+        *[("simvae_missing_views", "seed-twin-demo", system) for system in ("SiMVAE", "SDGM+", "CoNet")],
     ],
 )
 def test_a_search_begins_with_what_is_hand_set(name: str, twin: str, system: str) -> None:

@@ -30,6 +30,7 @@ from affect.trial import Settings
 
 
 def conet_network(settings: Settings, facts: Facts) -> Network:
+    """Views x_v [K, B, D_v] to features h [K, B, latent], from these back and to the scores [K, B, classes]."""
     refuse_single_view("CoNet", facts)
     encoders, decoders = coders(settings, facts)
     widths, latent = list(facts.widths), int(settings["latent"])

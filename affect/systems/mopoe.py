@@ -46,6 +46,7 @@ def products(p: Parameters, mean: Tensor, log_variance: Tensor, present: Tensor 
 
 
 def mopoe_network(settings: Settings, facts: Facts) -> Network:
+    """`semi_supervised_network` with a mixture of products of experts over subsets of views (Sutter et al. 2021)."""
     refuse_one("MoPoE-VAE", facts)
     return semi_supervised_network(settings, facts, products, len(subsets(len(facts.widths))))
 

@@ -107,11 +107,13 @@ def _mixture(settings: Settings) -> Fuse:
 
 
 def smvae_network(settings: Settings, facts: Facts) -> Network:
+    """q(y|X), q(z|X, y) as a mixture over views, p(x_v|z, y) (Eqs. 3-8)."""
     refuse_one("SMVAE", facts)
     return semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), **_weights(settings, facts))
 
 
 def simvae_network(settings: Settings, facts: Facts) -> Network:
+    """`smvae_network` with q(x_m|x_o) for each view that may be missing (Eqs. 10-17)."""
     absent = missing.incomplete_views("SiMVAE", str(settings["incomplete"]), len(facts.widths))
     added = _weights(settings, facts)
     return semi_supervised_network(settings, facts, _mixture(settings), len(facts.widths), absent=absent, **added)

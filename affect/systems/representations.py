@@ -55,6 +55,7 @@ CORRNET_SETTINGS = _OPTIMISER | {
 
 
 def mae_network(settings: Settings, facts: Facts) -> Network:
+    """Views x_v [K, B, D_v] to one code z [K, B, latent] of mean 0 and variance 1, and back (Ngiam et al. 2011)."""
     encoders, decoders = coders(settings, facts)
 
     def loss(p: Parameters, batches: Mapping[str, Batch], scalars: Mapping[str, Tensor]) -> Tensor:
@@ -80,6 +81,7 @@ def mae_network(settings: Settings, facts: Facts) -> Network:
 
 
 def dcca_network(settings: Settings, facts: Facts) -> Network:
+    """Views x_v [K, B, D_v] to whitened codes side by side [K, B, V · latent] (Andrew et al. 2013)."""
     encoders, _ = coders(settings, facts)
     ridge = float(settings["ridge"])
 
@@ -90,6 +92,7 @@ def dcca_network(settings: Settings, facts: Facts) -> Network:
 
 
 def dccae_network(settings: Settings, facts: Facts) -> Network:
+    """As `dcca_network`, with a decoder per view, which also fills in views [K, n, D] (Wang et al. 2015)."""
     encoders, decoders = coders(settings, facts)
     ridge, widths = float(settings["ridge"]), list(facts.widths)
 
@@ -110,6 +113,7 @@ def dccae_network(settings: Settings, facts: Facts) -> Network:
 
 
 def corrnet_network(settings: Settings, facts: Facts) -> Network:
+    """Views x_v [K, B, D_v] to hidden units h [K, B, latent], and back with tied weights (Chandar et al. 2016)."""
     latent, widths = int(settings["latent"]), list(facts.widths)
     shapes = {f"w{v + 1}": (width, latent) for v, width in enumerate(widths)} | {"b": (1, latent)}
     shapes |= {f"c{v + 1}": (1, width) for v, width in enumerate(widths)}

@@ -1,8 +1,7 @@
 """P2's equations, one row and one class at a time in NumPy float64: what the stacked losses must equal.
 
 Every function takes one replicate's parameters `q` (name → array). Rows are dictionaries: `x` (a list of views), `y` (None
-for an unlabelled row), `eps` (one draw of z's noise per component of its posterior), `has` (which views it has) and
-`fill` (view → noise for drawing it).
+for an unlabelled row), `eps` (one draw of z's noise per component of its posterior) and `has` (which views it has).
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def prior(moments):
     return -0.5 * np.sum(np.log(2 * np.pi) + mean**2 + std**2)
 
 
-def m2(q, row, y, log_q=None):
+def m2(q, row, y):
     """-L(x, y)."""
     x = np.concatenate(row["x"])
     mean, std = moments = gaussian(net(q, "encoder1", x=x, y=EYE[y]))
