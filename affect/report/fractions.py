@@ -104,4 +104,4 @@ def _notes(table: Table, analysis: Analysis, fractions: list[int], published: Pu
         notes += [f"{numbers.labels(cube.fractions[f])}: {sentence}" for sentence in lost(analysis, f)]
     if published is not None:
         notes.append(f"Published: {published.source}. {published.reason}".rstrip())
-    return tuple(notes)
+    return tuple(dict.fromkeys(notes))

@@ -1,0 +1,64 @@
+"""P2's studies from end to end, every row that they declare, on a small twin: little is trained, and all is reported."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from affect.cli import main as affect
+from affect.command import main
+from tests.test_studies import study_of
+
+SMALL = ("hidden=6", "latent=3", "batch_size=50", "epochs=1")
+STUDIES = {
+    "smvae_label_fractions": ((*SMALL, "auxiliary=3"), {"table2": 20}),
+    "simvae_missing_views": (
+        (*SMALL, *(f"imputer_{setting}" for setting in SMALL)),
+        {"accuracy": 9, "nmse": 7, "nmse_all": 7},
+    ),
+}
+"""Study → sizes of its networks, and the rows that each of its tables has."""
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora") / "small"
+    with pytest.raises(SystemExit) as ended:
+        affect(["prepare", "twin", "--of", "seed", "--fraction", "0.05", "--out", str(folder)])
+    assert not ended.value.code
+    return folder
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_row_is_trained_and_stands_in_its_table(
+    name: str, twin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, (settings, tables) = study_of(name), STUDIES[name]
+    where = (
+        "--corpus",
+        str(twin),
+        "--label-fraction",
+        "0.1",
+        "--seeds",
+        "1",
+        "--executor",
+        "inline",
+        "--device",
+        "cpu",
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(study, [*where, "--set", *settings])
+    assert not ended.value.code
+    trials = pd.read_parquet(tmp_path / "results" / name / "trials", columns=["system", "status"])
+    assert set(trials["status"]) == {"complete"}
+    assert set(trials["system"]) == {row.system for row in study.scales["demo"].rows}
+    (folder,) = (tmp_path / "reports" / name).iterdir()
+    for table, expected in tables.items():
+        lines = [line for line in (folder / f"{table}.md").read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+        rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+        values = [[cell for cell in row if re.fullmatch(r"[01]?\.\d{3}", cell)] for row in rows]
+        assert [len(found) for found in values if found] == [1 if table == "table2" else 3] * expected, table
