@@ -48,7 +48,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     study = study.on(facts)
     if getattr(args, "search", None) is None:
         declared = study.scales[args.scale].rows
-    rows = _rows(declared, args.systems, facts)
+    rows = tuple(row.under(args.protocol) for row in _rows(declared, args.systems, facts))
     overrides = _overrides(rows, args.set)
     for row in rows:
         for name in overrides:

@@ -44,6 +44,12 @@ class Row:
     """Share of training rows that lack the last view."""
     discard: bool = False
     """Whether it leaves out the rows that lack a view, instead of fitting on them too."""
+    tuned: tuple[Settings, ...] = ()
+    """Candidates under the protocol `leak_free`, where a study tunes all rows alike; none: `candidates`, as ever."""
+
+    def under(self, protocol: str) -> Row:
+        """This row with the candidates that it has under `protocol`."""
+        return replace(self, candidates=self.tuned) if self.tuned and protocol == "leak_free" else self
 
     @property
     def competes(self) -> bool:

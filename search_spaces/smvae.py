@@ -35,12 +35,26 @@ SCALES = (0.1, 0.5, 1.0)
 """The paper's values of c, c1 and c2 (Sections 4.2.1 and 4.3.1)."""
 
 
+RATES = (3e-4, 1e-3, 3e-3)
+"""Learning rates among which every network chooses where all rows are tuned alike."""
+
+
 def classification_scales(
-    every: bool = False, beside: Mapping[str, tuple[float, ...]] | None = None, **fixed: Any
+    every: bool = False, beside: Mapping[str, tuple[float, ...]] | None = None
 ) -> tuple[Settings, ...]:
-    """Values of c (Eq. 8) with `fixed` settings; with `every`, each with each value of one other setting `beside` it."""
+    """Values of c (Eq. 8); with `every`, each with each value of one other setting `beside` it."""
     others = [{name: value} for name, values in (beside or {}).items() for value in values] if every else [{}]
-    return tuple({"c": c, **fixed, **other} for c in SCALES for other in others)
+    return tuple({"c": c, **other} for c in SCALES for other in others)
+
+
+def neighbours(*counts: int) -> tuple[Settings, ...]:
+    """Numbers of rows to which graphs join a row; P2 gives none."""
+    return tuple({"neighbours": count} for count in counts)
+
+
+def latent_sizes() -> tuple[Settings, ...]:
+    """Sizes of a representation, each with each of `RATES`: nine, as many as `classification_scales` with these."""
+    return tuple({"latent": latent, "learning_rate": rate} for latent in (10, 30, 50) for rate in RATES)
 
 
 def both_scales(every: bool) -> tuple[Settings, ...]:

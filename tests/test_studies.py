@@ -116,6 +116,20 @@ def commands(name: str) -> list[list[str]]:
     return [line.partition("#")[0].split()[2:] for line in lines if line.startswith("python studies/")]
 
 
+@pytest.mark.parametrize(("protocol", "count"), [("as_published", 3), ("leak_free", 9)])
+def test_what_every_row_of_table_2_chooses_among(protocol: str, count: int) -> None:
+    """Under `leak_free` as many settings each; as published, representations have none to choose."""
+    study = study_of("smvae_label_fractions")
+    resolved = resolve(study, _parser(study).parse_args(["--protocol", protocol]))
+    found = {
+        row.name: len(candidates_of(get_system(row.system), row, resolved)) for row in resolved.rows if row.competes
+    }
+    single = {name for name, candidates in found.items() if candidates == 1}
+    assert single == ({name for name in found if name.endswith("SVM")} if protocol == "as_published" else set())
+    assert {found[name] for name in found if name not in single} == {count}
+    can_be_packed(resolved, plan(resolved, NO_ROWS))
+
+
 MFEAT = CorpusFacts(
     name="mfeat",
     title="UCI Multiple Features",
