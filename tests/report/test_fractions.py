@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from affect.stats import holm, sign_flip
 from affect.study import Mark, Table
 
 from .labels import FACTS, FRACTIONS, LEVELS, STUDY, evidence_of, resolved_with, values_of
+
+PAPER = Path(__file__).parents[3] / "shared" / "papers" / "smvae.txt"
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +153,22 @@ def test_the_data_stand_beside_the_papers(view: str, width: int, published: str)
         ("labels at 3 %", "82", "–"),
     ]
     assert corpus_grid(table, analysis, None).columns == ("", "here")
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not there")
+def test_published_cells_are_those_of_the_text() -> None:
+    """Table 2, read anew: each system's three cells, of SEED first, then of DEAP; SMVAE's are transductive, then inductive."""
+    cell = r"(\.\d{3})±(\.\d{3})"
+    found = re.findall(rf"^(.+?)(?: \[\d+\])? {cell} {cell} {cell}$", PAPER.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(found) == 2 * 14
+    for corpus, lines in (("seed", found[:14]), ("deap", found[14:])):
+        names = [name for name, *_ in lines]
+        assert names.count("SMVAE") == 2
+        names[names.index("SMVAE")] = "SMVAE (transductive)"
+        names[names.index("SMVAE")] = "SMVAE (inductive)"
+        published = published_for("smvae_table2_{corpus}", corpus)
+        assert published is not None
+        for name, (_, *numbers) in zip(names, lines, strict=True):
+            cells = [published.spread("test", name, fraction) for fraction in ("0.01", "0.02", "0.03")]
+            wanted = list(map(float, numbers))
+            assert cells == list(zip(wanted[::2], wanted[1::2], strict=True)), (corpus, name)
