@@ -48,8 +48,9 @@ class Row:
     """Candidates under the protocol `leak_free`, where a study tunes all rows alike; none: `candidates`, as ever."""
 
     def under(self, protocol: str) -> Row:
-        """This row with the candidates that it has under `protocol`."""
-        return replace(self, candidates=self.tuned) if self.tuned and protocol == "leak_free" else self
+        """This row with the candidates that it has under `protocol`, and no others."""
+        tuned = self.tuned and protocol == "leak_free"
+        return replace(self, candidates=self.tuned if tuned else self.candidates, tuned=())
 
     @property
     def competes(self) -> bool:
@@ -184,8 +185,8 @@ class Claim:
     - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
       of `systems` and of the grids that they are points of;
     - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
-    - `rises`: what is measured of each of `systems` is more at the last value of `factor` than at the first, the interval of
-      the difference above zero, and between no two neighbouring values less, the interval below zero;
+    - `rises`: what is measured of each of `systems` rises with `factor` by more than chance (first to last value, interval
+      above zero), and nowhere falls from one value to the next by more than chance (interval below zero);
     - `more_labels`: each of `systems` is better with the most labels of the run than with the fewest;
     - `heaviest`: of the weights that each of `systems` learned for views, the one of `view` is the largest, the interval of
       its difference from each other above zero.
@@ -316,5 +317,5 @@ class CorpusFacts:
     """Those of the study or, where it names none, all that the corpus has."""
 
     def labelled(self, fraction: float) -> int:
-        """Labels that `fraction` of the training rows with labels leaves."""
+        """How many labels a fraction leaves."""
         return round(fraction * self.rows["train"])

@@ -54,7 +54,7 @@ def neighbours(*counts: int) -> tuple[Settings, ...]:
 
 def latent_sizes() -> tuple[Settings, ...]:
     """Sizes of a representation, each with each of `RATES`: nine, as many as `classification_scales` with these."""
-    return tuple({"latent": latent, "learning_rate": rate} for latent in (10, 30, 50) for rate in RATES)
+    return tuple({"latent": latent, "learning_rate": rate} for latent in (10, 20, 30) for rate in RATES)
 
 
 def both_scales(every: bool) -> tuple[Settings, ...]:

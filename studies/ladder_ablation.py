@@ -43,8 +43,8 @@ STUDY = Study(
     notes=(
         "STL: a network that learns one attribute. MTL: one that learns all three, weighted by α, β and 1 − α − β, which are "
         "chosen for each attribute. Lad: a ladder network, which also reconstructs its inputs and hidden layers from noisy "
-        "ones; Lad+L those of labelled rows, Lad+UL those of unlabelled rows too. ridge and svr are linear and kernel "
-        "regression on the same features, tfidf_ridge is linear on the words of a text.",
+        "ones; Lad+L those of labelled rows, Lad+UL those of unlabelled rows too. ridge is linear and svr support "
+        "vector regression on the same features, tfidf_ridge is linear on the words of a text.",
         "CCC: Lin's concordance correlation coefficient.",
         "The ladders' weights start with variance 1/fan_in, as in the reference ladder network; those of STL and MTL as "
         "torch's default has it.",

@@ -166,7 +166,7 @@ STUDY = Study(
         "are of our reading of it.",
         "SDGM+ tells classes from the views that no row lacks and from what it expects of the last one, so that it makes no "
         "use of the last view of development and test rows.",
-        "Every row has the same learning rate and passes; where the last stage is SMVAE, it sees filled-in rows as if "
+        "The last stage of every row has the same learning rate and passes; where it is SMVAE, it sees filled-in rows as if "
         "complete. Labelled rows are among the unlabelled ones too.",
         "The last view of the task is the one that rows lack, as large a share of the labelled rows as of the others; "
         "development and test rows lack none. Of each class a labelled row keeps its views as long as there is room; "

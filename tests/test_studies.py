@@ -100,9 +100,9 @@ def test_what_the_authors_code_does_can_be_planned(name: str) -> None:
         system: "author_code" if "author_code" in get_system(system).presets else "paper" for system in of
     }
     system = "SMVAE" if "SMVAE" in of else "SiMVAE"
-    name = "c" if system == "SMVAE" else "c2"
+    setting = "c" if system == "SMVAE" else "c2"
     rows = [row for row in authors.rows if row.system == system and len(row.candidates) > 1]
-    chosen = [{c.settings[name] for c in candidates_of(get_system(system), row, authors)} for row in rows]
+    chosen = [{c.settings[setting] for c in candidates_of(get_system(system), row, authors)} for row in rows]
     assert chosen == [{5.0}] * len(rows) != [], "nothing that stands for the authors' own settings is chosen"
     assert of[system].settings["epochs"] == 1000
     assert of[system].settings["batches"] == 10
@@ -116,11 +116,12 @@ def commands(name: str) -> list[list[str]]:
     return [line.partition("#")[0].split()[2:] for line in lines if line.startswith("python studies/")]
 
 
+@pytest.mark.parametrize("twin", TWINS)
 @pytest.mark.parametrize(("protocol", "count"), [("as_published", 3), ("leak_free", 9)])
-def test_what_every_row_of_table_2_chooses_among(protocol: str, count: int) -> None:
+def test_what_every_row_of_table_2_chooses_among(protocol: str, count: int, twin: str) -> None:
     """Under `leak_free` as many settings each; as published, representations have none to choose."""
     study = study_of("smvae_label_fractions")
-    resolved = resolve(study, _parser(study).parse_args(["--protocol", protocol]))
+    resolved = resolve(study, _parser(study).parse_args(["--protocol", protocol, "--corpus", twin]))
     found = {
         row.name: len(candidates_of(get_system(row.system), row, resolved)) for row in resolved.rows if row.competes
     }
@@ -211,7 +212,10 @@ def test_settings_for_a_corpus_reach_the_imputations() -> None:
     ("name", "twin", "system"),
     [
         *[("ladder_hyperparameters", "podcast-twin-demo", system) for system in ("Lad+UL+MTL", "Lad+L+MTL", "MTL")],
-        *[("smvae_label_fractions", "seed-twin-demo", system) for system in ("SMVAE", "M2", "SDGM", "MoPoE-VAE")],
+        *[
+            ("smvae_label_fractions", "seed-twin-demo", system)
+            for system in ("SMVAE", "M2", "SDGM", "MVAE", "MoPoE-VAE")
+        ],
         *[("simvae_missing_views", "seed-twin-demo", system) for system in ("SiMVAE", "SDGM+", "CoNet")],
     ],
 )

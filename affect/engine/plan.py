@@ -154,8 +154,8 @@ def candidates_of(system: System, row: Row, resolved: Resolved) -> list[Candidat
     than the study's first fixes: it stands for somebody's own settings.
     """
     preset = preset_of(system, resolved)
-    chosen_from = len(row.candidates) > 1 and preset != resolved.study.presets[0]
-    fixed = system.presets[preset] if chosen_from else {}
+    has_choice = len(row.candidates) > 1 and preset != resolved.study.presets[0]
+    fixed = system.presets[preset] if has_choice else {}
     found: dict[tuple[float | int | str, ...], Candidate] = {}
     refused: UserError | None = None
     for option in row.candidates:

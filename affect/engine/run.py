@@ -120,6 +120,22 @@ class Sizes:
             self._known.update(zip(wanted, measure(probes), strict=True))
 
 
+def forecast(
+    ended: float, pace: float, running: Sequence[tuple[float, float, float]], waiting: float
+) -> tuple[float, float]:
+    """The share of a run's work that is over, and the seconds that one worker would need for the rest.
+
+    `ended` and `waiting` are the expected seconds of packs that are over and that have not begun, `pace` what the former
+    took for each; `running` has the expected seconds of a pack, those since it began, and its share where that is known.
+    A pack that takes longer than was expected says so of the others too.
+    """
+    pace = max([pace, *(since / max(1e-9, seconds) for seconds, since, _ in running)])
+    shares = [share or min(0.95, since / max(1e-9, seconds * pace)) for seconds, since, share in running]
+    over = ended + sum(seconds * share for (seconds, *_), share in zip(running, shares, strict=True))
+    left = waiting + sum(seconds * (1 - share) for (seconds, *_), share in zip(running, shares, strict=True))
+    return over / max(1e-9, over + left), left * pace
+
+
 @dataclass
 class _Started:
     pack: Pack
@@ -288,21 +304,17 @@ class _Run:
             self._show()
 
     def _show(self) -> None:
-        now, pace = time.monotonic(), self._pace()
-        left = sum(pack.seconds for pack in self.queue)
-        left += sum(self._seconds([trial]) * count for trial, count in self.plan.later)
-        over = self.expected
-        for started in self.running.values():
-            elapsed = (now - started.at) / max(1e-9, started.pack.seconds * pace)
-            share = max(started.share, min(0.95, elapsed))
-            over, left = over + started.pack.seconds * share, left + started.pack.seconds * (1 - share)
+        now, waiting = time.monotonic(), sum(pack.seconds for pack in self.queue)
+        waiting += sum(self._seconds([trial]) * count for trial, count in self.plan.later)
+        running = [(started.pack.seconds, now - started.at, started.share) for started in self.running.values()]
+        share, left = forecast(self.expected, self._pace(), running, waiting)
         self.display.show(
             State(
                 done=len(self.plan.trials) - len(self.plan.pending) + self.trained - self.trained_before_plan,
                 total=len(self.plan.trials) + self.plan.waiting,
                 failed=len(self.failed),
-                share=over / max(1e-9, over + left),
-                seconds_left=left * pace / self.executor.slots if over else None,
+                share=share,
+                seconds_left=left / self.executor.slots if share else None,
                 exact=not self.plan.later,
                 running=sum(len(started.pack.trials) for started in self.running.values()),
                 best=self.best,

@@ -39,11 +39,18 @@ def options_in_words(analysis: Analysis) -> str:
 
 
 def chosen_settings(analysis: Analysis) -> dict[str, list[str]]:
-    """System that had a choice → names of the settings that were chosen: its candidates set them, no override does."""
-    resolved, choosers = analysis.resolved, options(analysis)
+    """System that had a choice → names of the settings that were chosen: its candidates differ in them, and neither an
+    override nor a preset has fixed another value."""
+    resolved, choosers, cells = analysis.resolved, options(analysis), settings_behind(analysis)
     chosen = {}
     for row in resolved.rows:
         if row.name in choosers:
             names = dict.fromkeys(name for candidate in row.candidates for name in candidate)
-            chosen[row.name] = [name for name in names if name not in resolved.overrides]
+            offered = {name: {candidate.get(name) for candidate in row.candidates} for name in names}
+            used = {name: {cell.get(name) for key, cell in cells.items() if key[0] == row.name} for name in names}
+            chosen[row.name] = [
+                name
+                for name, values in offered.items()
+                if len(values) > 1 and name not in resolved.overrides and (None in values or values & used[name])
+            ]
     return chosen

@@ -131,6 +131,13 @@ def _reason(claim: Claim, findings: tuple[Finding, ...]) -> str:
         )
     if claim.kind == "near":
         return f"{reason} What holds is a difference of at most {claim.margin:g}, a margin that is ours."
+    if claim.kind == "rises":
+        return (
+            f"{reason} What holds is a rise from first to last whose 95 % interval lies above zero, and from one to the next "
+            "no fall whose interval lies below it; there is no correction for their number."
+        )
+    if claim.kind == "heaviest":
+        return f"{reason} What holds is a difference whose 95 % interval lies above zero."
     return reason
 
 

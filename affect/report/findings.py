@@ -274,10 +274,10 @@ def _closer(scope: Scope) -> list[Finding]:
 def _rises(scope: Scope) -> list[Finding]:
     """From a line's first point to its last by more than chance, and from point to point nowhere down by more than that."""
     found = []
-    for system in scope.claim.systems:
-        line = list(_line(scope, system).values())
-        steps = [scope.compare(later, earlier) for earlier, later in pairwise(line)]
-        found += [replace(f, holds=f.high >= 0) for f in steps]
+    for line in (list(_line(scope, system).values()) for system in scope.claim.systems):
+        if len(line) > 2:
+            steps = [scope.compare(later, earlier) for earlier, later in pairwise(line)]
+            found += [replace(f, holds=f.high >= 0) for f in steps]
         if len(line) > 1:
             whole = scope.compare(line[-1], line[0])
             found.append(replace(whole, holds=whole.low > 0))

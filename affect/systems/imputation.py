@@ -115,7 +115,7 @@ class ImputedSystem(GenerativeSystem):
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if self.stage:
-            self.stage.refuse(self.name, _own(settings), facts)
+            self.stage.refuse(self.name, _own(settings), facts, PREFIX)
         return super().structure(settings, facts)
 
     def probe(self, settings: Settings, facts: Facts, device: str, largest: int) -> tuple[int, float]:

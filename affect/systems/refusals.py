@@ -21,12 +21,13 @@ def refuse_single_view(system: str, facts: Facts) -> None:
         raise UserError(f"{system} relates views to each other, but there is one view only.")
 
 
-def refuse_latent(system: str, settings: Settings, facts: Facts) -> None:
-    """A `UserError` for a latent space of more dimensions than there are rows to learn it from."""
+def refuse_latent(system: str, settings: Settings, facts: Facts, prefix: str = "") -> None:
+    """A `UserError` for a latent space of more dimensions than there are rows to learn it from; `prefix` is that of the
+    settings' names."""
     for name in ("latent", "auxiliary", "inputs_latent"):
         if 0 < facts.n_pool < int(settings.get(name, 0)):
             raise UserError(
-                f"{system}: {name}={settings[name]} is more dimensions than there are rows, {facts.n_pool}."
+                f"{system}: {prefix}{name}={settings[name]} is more dimensions than there are rows, {facts.n_pool}."
             )
 
 

@@ -61,11 +61,13 @@ class Stage:
     rows_per_latent: int = 0
     """A batch has at least so many rows per latent dimension: with fewer, covariances have no inverse but r's."""
 
-    def refuse(self, system: str, settings: Settings, facts: Facts) -> None:
-        """A `UserError` for settings and sizes that this stage cannot do."""
+    def refuse(self, system: str, settings: Settings, facts: Facts, prefix: str = "") -> None:
+        """A `UserError` for settings and sizes that this stage cannot do; `prefix` is that of its settings' names."""
         refuse_single_view(system, facts)
-        refuse_latent(system, settings, facts)
-        self._refuse_batch(system, settings, int(settings["batch_size"]), "batch_size must be")
+        refuse_latent(system, settings, facts, prefix)
+        size = int(settings["batch_size"])
+        fewest = facts.n_pool // batches_per_epoch(facts.n_pool, size) if facts.n_pool else size
+        self._refuse_batch(system, settings, fewest, f"choose {prefix}batch_size so that they have")
 
     def structure(self, settings: Settings) -> tuple[Any, ...]:
         return (self.name, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
@@ -99,7 +101,7 @@ class Stage:
     ) -> list[Parameters]:
         settings, batch_size = replicates[0].settings, int(replicates[0].settings["batch_size"])
         fewest = len(rows[0]) // batches_per_epoch(len(rows[0]), batch_size)
-        self._refuse_batch(system, settings, fewest, f"{len(rows[0])} training rows have every view;")
+        self._refuse_batch(system, settings, fewest, f"{len(rows[0])} training rows have every view, and these must be")
         data = [
             replace(replicate.data, train=replace(replicate.data.train, present=None), pool=index)
             for replicate, index in zip(replicates, rows, strict=True)
@@ -124,7 +126,7 @@ class Stage:
         if rows < fewest:
             raise UserError(
                 f"{system}: batches of {rows} rows are too few for {settings['latent']} latent dimensions; "
-                f"{hint} at least {fewest}{'' if 'must' in hint else ' are needed'}."
+                f"{hint} at least {fewest}."
             )
 
     def _key(self, replicate: Replicate, rows: np.ndarray, device: str) -> str:

@@ -40,7 +40,7 @@ SHARED = {
     "epochs": Hyperparameter(100, low=1, structural=True, help="passes over the pool"),
     "batch_size": Hyperparameter(100, low=8, structural=True, help="labelled, and as many unlabelled, rows of a batch"),
     "batches": Hyperparameter(
-        0, low=0, structural=True, late=True, help="batches that a pass is cut into; 0: as many as batch_size makes"
+        0, low=0, structural=True, late=True, help="about so many batches to a pass; 0: as many as batch_size makes"
     ),
     "latent": Hyperparameter(30, low=1, structural=True, help="dimensions of z"),
     "hidden": Hyperparameter(
@@ -85,6 +85,11 @@ class GenerativeSystem:
 
     def check(self, settings: Settings) -> None:
         refuse_hidden(self.name, settings)
+        if settings.get("batches") and settings["batch_size"] != SHARED["batch_size"].default:
+            raise UserError(
+                f"{self.name}: batches={settings['batches']} leaves batch_size={settings['batch_size']} without meaning; "
+                "with batches=0 it has one."
+            )
 
     def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
         return tuple(targets)

@@ -15,7 +15,7 @@ from affect.engine.executors import Inline
 from affect.engine.plan import plan
 from affect.engine.progress import State
 from affect.engine.results import Workplace
-from affect.engine.run import Summary, run
+from affect.engine.run import Summary, forecast, run
 from affect.engine.store import Store
 from affect.errors import UserError
 from affect.resolved import Resolved
@@ -189,4 +189,23 @@ def test_progress_ends_complete(resolve: Resolve, place: Workplace, tmp_path: Pa
     assert all(state.seconds_left is not None for state in shown.states if state.running), (
         "known before a pack has ended"
     )
-    assert all(a.share <= b.share + 0.05 for a, b in zip(shown.states, shown.states[1:], strict=False))
+    shares = list({state.done: state.share for state in shown.states}.values())
+    assert len(shares) > 2
+    assert shares == sorted(shares), "from pack to pack"
+
+
+@pytest.mark.parametrize(
+    ("ended", "pace", "running", "waiting", "share", "left"),
+    [
+        (0, 1, [], 100, 0, 100),
+        (0, 1, [(60, 30, 0)], 40, 0.3, 70),
+        (0, 1, [(60, 120, 0)], 40, 0.57, 2 * 43),  # twice what was expected, so that the others will take twice as long
+        (0, 1, [(60, 30, 0.25)], 40, 0.15, 85),
+        (100, 2, [(60, 30, 0), (60, 60, 0.8)], 0, (100 + 15 + 48) / 220, 2 * 57),
+        (100, 2, [], 0, 1, 0),
+    ],
+)
+def test_the_forecast_follows_what_packs_take(
+    ended: float, pace: float, running: list[tuple[float, float, float]], waiting: float, share: float, left: float
+) -> None:
+    assert forecast(ended, pace, running, waiting) == pytest.approx((share, left))

@@ -38,7 +38,7 @@ CLAIMS = (
 
 def make_study(**changes: Any) -> Study:
     rows = (*(Row(system) for system in SYSTEMS), Row("ridge", floor=True))
-    mtl = tuple({"alpha": alpha, "beta": 0.2} for alpha in (0.2, 0.6))
+    mtl = tuple({"alpha": alpha, "beta": beta} for alpha, beta in ((0.2, 0.3), (0.6, 0.2)))
     stl = tuple({"target": target} for target in TARGETS)
     rows = (*(replace(row, candidates=mtl if row.system.endswith("MTL") else stl) for row in rows[:-1]), rows[-1])
     study = Study(

@@ -242,6 +242,19 @@ def test_rows_without_a_choice_are_not_listed_as_chosen(tmp_path: Path) -> None:
     assert settings["beta"].count("0.2") == 3
 
 
+def test_what_a_preset_fixes_or_all_candidates_share_was_not_chosen(tmp_path: Path) -> None:
+    resolved = make_resolved(study=BARE)
+    rows = [
+        replace(row, candidates=tuple({"alpha": a, "beta": b, "width": 8} for a, b in ((0.2, 0.3), (0.6, 0.4))))
+        for row in resolved.rows
+    ]
+    build_report(make_evidence(replace(resolved, rows=tuple(rows))), tmp_path)
+    chosen = (tmp_path / "report.md").read_text().partition("**Settings chosen")[2].partition("**All settings**")[0]
+    assert "alpha 0.6" in chosen
+    assert "beta" not in chosen, "0.2 is none of the candidates'"
+    assert "width" not in chosen
+
+
 def test_nothing_to_choose_is_not_mentioned(tmp_path: Path) -> None:
     evidence = make_evidence(make_resolved(study=BARE))
     build_report(replace(evidence, choices=evidence.choices.assign(options=1)), tmp_path)

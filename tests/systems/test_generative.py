@@ -10,9 +10,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from affect.errors import UserError
 from affect.systems import get_system
 from affect.systems.base import Replicate, fit_pack, resolve_settings
-from affect.systems.training import accuracy
+from affect.systems.training import accuracy, facts_of
 from tests.systems import transcription
 from tests.systems.problems import (
     CLASSES,
@@ -317,3 +318,15 @@ def test_a_pass_of_the_authors_code_is_ten_batches(pool, batches):
     system = get_system("SMVAE")
     settings = resolve_settings(system, "author_code", {"epochs": 7})
     assert system.steps(settings, replace(facts((3, 2)), n_pool=pool)) == 7 * batches
+
+
+def test_a_fit_has_the_steps_that_were_planned():
+    system, data = get_system("SMVAE"), class_data(0)
+    settings = resolve_settings(system, "paper", SMALL, {"batch_size": 100, "batches": 8, "epochs": 1})
+    fitting = system.begin([Replicate(data, settings, 0)], device="cpu")
+    assert fitting.steps == system.steps(settings, facts_of(data)) == 8
+    assert fitting.trainer.sources["unlabelled"].next().x.shape[1] == len(data.train) / 8
+    with pytest.raises(
+        UserError, match=r"^SMVAE: batches=8 leaves batch_size=40 without meaning; with batches=0 it has"
+    ):
+        resolve_settings(system, "paper", {"batches": 8, "batch_size": 40})

@@ -210,7 +210,7 @@ def test_what_cannot_be_filled_in_is_said():
     absent = replace(lacking(0), labelled=data.labelled[kept], y_labelled=data.y_labelled[kept])
     for name in (*IMPUTED, "CoNet"):
         assert refusal(name, absent).endswith("labelled rows is of class 2 of emotion.")
-    assert "batch_size must be at least 100" in refusal("DCCAE", lacking(0), imputer_latent=50)
+    assert "choose imputer_batch_size so that they have at least 100" in refusal("DCCAE", lacking(0), imputer_latent=50)
     assert refusal("DCCAE", lacking(0), imputer_hidden="4-") == (
         "DCCAE: imputer_hidden=4- is not a list of widths such as 100-50."
     )

@@ -35,7 +35,12 @@ from tests.systems.toy import class_data, toy_data
         ("CoNet", {"latent": 51}, (3, 2), "CoNet: latent=51 is more dimensions than there are rows, 50."),
         ("M2", {"inputs_latent": 51}, (3, 2), "M2: inputs_latent=51 is more dimensions than there are rows, 50."),
         ("MAE+SVM", {"latent": 51}, (3, 2), "MAE+SVM: latent=51 is more dimensions than there are rows, 50."),
-        ("CorrNet", {"imputer_latent": 51}, (3, 2), "CorrNet: latent=51 is more dimensions than there are rows, 50."),
+        (
+            "CorrNet",
+            {"imputer_latent": 51},
+            (3, 2),
+            "CorrNet: imputer_latent=51 is more dimensions than there are rows, 50.",
+        ),
         ("SMVAE", {"latent": 51}, (3, 2), "SMVAE: latent=51 is more dimensions than there are rows, 50."),
     ],
 )
