@@ -152,7 +152,13 @@ STUDY = Study(
     settings=SETTINGS,
     marks=(),
     scales={
-        "demo": Scale("seed-twin-demo", rows((0.1, 0.5, 0.9), every=False), seeds=2, label_fractions=(0.03,)),
+        "demo": Scale(
+            "seed-twin-demo",
+            rows((0.1, 0.5, 0.9), every=False),
+            seeds=2,
+            selection_seeds=2,
+            label_fractions=(0.03,),
+        ),
         "full": Scale(
             "seed-twin",
             rows((0.1, 0.3, 0.5, 0.7, 0.9), every=True),

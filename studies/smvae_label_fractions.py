@@ -164,7 +164,13 @@ STUDY = Study(
     settings=SETTINGS,
     marks=(Mark("•", INDUCTIVE, worse=True), Mark("∗", TRANSDUCTIVE, worse=True)),
     scales={
-        "demo": Scale("seed-twin-demo", rows((0.1, 1.0), (0.1, 0.5, 1.0)), seeds=3, label_fractions=(0.01, 0.03)),
+        "demo": Scale(
+            "seed-twin-demo",
+            rows((0.1, 1.0), (0.1, 0.5, 1.0)),
+            seeds=3,
+            selection_seeds=3,
+            label_fractions=(0.01, 0.03),
+        ),
         "full": Scale(
             "seed-twin",
             rows((0.1, 0.2, 0.4, 0.6, 0.8, 1.0), (0.01, 0.05, 0.1, 0.5, 1.0, 5.0)),
