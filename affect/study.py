@@ -63,7 +63,12 @@ class Row:
         factors = (
             f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}" for name, value in self.factors.items()
         )
-        return ", ".join((self.label or self.system, *factors))
+        return ", ".join((self.line, *factors))
+
+    @property
+    def line(self) -> str:
+        """What it is called without its factors: rows of one grid are points of one line."""
+        return self.label or self.system
 
 
 def grid(
@@ -260,7 +265,7 @@ class Study:
         def fixed(row: Row) -> list[Row]:
             if not row.per_view:
                 return [row]
-            label = row.label or row.system
+            label = row.line
             return [replace(row, per_view=False, only=v, label=f"{label} ({name})") for v, name in enumerate(names)]
 
         scales: dict[str, Scale] = {}

@@ -29,12 +29,15 @@ def options(analysis: Analysis) -> dict[str, dict[str, int]]:
 
 
 def options_in_words(analysis: Analysis) -> str:
-    """`MTL (6), Lad+L+MTL (6)`; with the targets where their numbers differ. Empty where nothing was chosen."""
-    rows = []
-    for system, counts in options(analysis).items():
-        numbers = set(counts.values())
-        each = ", ".join(f"{n} for {target}" for target, n in counts.items())
-        rows.append(f"{system} ({numbers.pop() if len(numbers) == 1 else each})")
+    """`MTL (6), Lad+L+MTL (6)`; with the targets where their numbers differ, and a line once whose points agree. Empty where
+    nothing was chosen."""
+    found = options(analysis)
+    rows: dict[str, None] = {}
+    for row in analysis.resolved.rows:
+        if counts := found.get(row.name):
+            numbers = set(counts.values())
+            each = ", ".join(f"{n} for {target}" for target, n in counts.items())
+            rows[f"{row.line} ({numbers.pop() if len(numbers) == 1 else each})"] = None
     return ", ".join(rows)
 
 

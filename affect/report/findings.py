@@ -160,7 +160,7 @@ def lacking(claim: Claim, analysis: Analysis) -> list[str]:
     """Names in `claim` that no row of this run has."""
     known = set(analysis.cube.systems)
     if claim.factor:
-        known |= {row.label or row.system for row in analysis.resolved.rows if set(row.factors) == {claim.factor}}
+        known |= {row.line for row in analysis.resolved.rows if set(row.factors) == {claim.factor}}
     return [name for name in dict.fromkeys((*claim.systems, *claim.baselines)) if name not in known]
 
 
@@ -171,7 +171,7 @@ def _line(scope: Scope, name: str) -> dict[float, str]:
     found = {
         float(row.factors[claim.factor]): row.name
         for row in rows
-        if claim.factor and set(row.factors) == {claim.factor} and (row.label or row.system) == name
+        if claim.factor and set(row.factors) == {claim.factor} and row.line == name
     }
     if not found:
         return {float("nan"): name}

@@ -31,7 +31,7 @@ def imputed_rows(analysis: Analysis, figure: Figure) -> Canvas | None:
     images = [tables[0]["truth"].to_numpy(np.float64), *(table["prediction"].to_numpy(np.float64) for table in tables)]
     low, high = np.percentile(images[0], [CUT, 100 - CUT])
     canvas, axes = panels(len(images), 3.4, width=1.25, share_y=True)
-    for panel, image, name in zip(axes, images, ("Original", *(row.label or row.system for row in rows)), strict=True):
+    for panel, image, name in zip(axes, images, ("Original", *(row.line for row in rows)), strict=True):
         drawn = panel.imshow(image, cmap="viridis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
         panel.set_title(name, loc="left", fontsize=8)
         panel.set_xticks([])

@@ -56,7 +56,7 @@ def lines_of(analysis: Analysis, factor: str, system: str = "", errors: str = ""
         if np.isnan(values[:, place]).all():
             continue
         if set(row.factors) == {factor} and system in ("", row.system):
-            rising.setdefault(row.label or row.system, {})[float(row.factors[factor])] = place
+            rising.setdefault(row.line, {})[float(row.factors[factor])] = place
         elif row.competes and not system:
             level[row.name] = place
     return Lines(values, rising, level)
