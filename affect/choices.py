@@ -111,29 +111,53 @@ def open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
 
 
 def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts | None = None) -> tuple[Row, ...]:
-    """The rows named, or all; without those that fit on text where the corpus (once known) has none."""
+    """The rows named, or all; without those that the corpus (once known) does not suit."""
+    unfit = {row.name: "" if facts is None else unfit_for(row, facts) for row in rows}
     if names is None:
-        return rows if facts is None else tuple(row for row in rows if not _lacks_text(row.system, facts))
+        if all(unfit.values()):
+            raise UserError(f"None of the study's systems suits this corpus; {rows[0].line} {unfit[rows[0].name]}")
+        return tuple(row for row in rows if not unfit[row.name])
     known = list(dict.fromkeys(row.system for row in rows))
     for name in names:
         if name not in known:
             raise UserError(
                 f"--systems {name}: unknown system; this study has {', '.join(known)}{meant(name, known) or '.'}"
             )
-        if facts is not None and _lacks_text(name, facts):
-            raise UserError(f"--systems {name}: it fits on text, and {facts.name} has none.")
-    return tuple(row for row in rows if row.system in names)
+        reasons = [unfit[row.name] for row in rows if row.system == name]
+        if all(reasons):
+            raise UserError(f"--systems {name}: it {reasons[0]}")
+    return tuple(row for row in rows if row.system in names and not unfit[row.name])
 
 
-def _lacks_text(system: str, facts: CorpusFacts) -> bool:
-    return get_system(system).needs_text and not facts.has_text
+def unfit_for(row: Row, facts: CorpusFacts) -> str:
+    """What `row` does that rules a corpus out; empty where it can be fitted on it."""
+    system = get_system(row.system)
+    if system.needs_text and not facts.has_text:
+        return f"fits on text, and {facts.name} has none."
+    lacking = dict(zip(facts.view.split("+"), facts.lacking, strict=False))
+    if row.only is not None:
+        lacking = dict(list(lacking.items())[row.only : row.only + 1])
+    for view, count in lacking.items():
+        if count and not system.takes_missing_views:
+            return f"takes every view of a row, and {count:,} of the rows to fit on in {facts.name} lack {view}."
+        if count and row.discard:
+            return f"discards rows that lack a view, which {facts.name} has of its own: how many depends on the seed."
+    if row.missing and not system.takes_missing_views:
+        return f"takes every view of a row, and a share of {row.missing:g} lacks one."
+    return ""
 
 
 def left_out(resolved: Resolved, args: argparse.Namespace) -> list[str]:
-    """A sentence for every row that would be run on a corpus with text."""
-    corpus, rows = resolved.corpus, resolved.study.scales[resolved.scale].rows
-    names = [row.name for row in rows if args.systems is None and _lacks_text(row.system, corpus)]
-    return [f"{name} is left out: it fits on text, and {corpus.name} has none." for name in names]
+    """A sentence for every reason to leave out lines of rows that would be run on another corpus."""
+    rows = () if args.systems else resolved.study.scales[resolved.scale].rows
+    lines: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if why := unfit_for(row, resolved.corpus):
+            lines.setdefault(why, {})[row.line] = None
+    return [
+        f"{', '.join(names)} {'are left out: each' if len(names) > 1 else 'is left out: it'} {why}"
+        for why, names in lines.items()
+    ]
 
 
 def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | int | str]:

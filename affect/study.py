@@ -314,6 +314,8 @@ class CorpusFacts:
     """Training inputs: rows of the training partition, labelled or not, and unlabelled rows. 0: not counted."""
     widths: tuple[int, ...] = ()
     """Features of each of the views."""
+    lacking: tuple[int, ...] = ()
+    """How many training inputs lack each of the views; empty where none does."""
     classes: int = 0
     """Classes of the study's target; 0 where its targets are continuous."""
     features: str = ""

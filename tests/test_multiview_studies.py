@@ -10,6 +10,7 @@ import pytest
 
 from affect.cli import main as affect
 from affect.command import main
+from tests.data.test_missing_rows import people
 from tests.test_studies import study_of
 
 SMALL = ("hidden=6", "latent=3", "batch_size=50", "epochs=1")
@@ -21,6 +22,7 @@ STUDIES = {
     ),
 }
 """Study → sizes of its networks, and the rows that each of its tables has."""
+ONE_SEED = ("--seeds", "1", "--executor", "inline", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +40,8 @@ def test_every_row_is_trained_and_stands_in_its_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     study, (settings, tables) = study_of(name), STUDIES[name]
-    where = (
-        "--corpus",
-        str(twin),
-        "--label-fraction",
-        "0.1",
-        "--seeds",
-        "1",
-        "--executor",
-        "inline",
-        "--device",
-        "cpu",
-    )
     with pytest.raises(SystemExit) as ended:
-        main(study, [*where, "--set", *settings])
+        main(study, ["--corpus", str(twin), "--label-fraction", "0.1", *ONE_SEED, "--set", *settings])
     assert not ended.value.code
     trials = pd.read_parquet(tmp_path / "results" / name / "trials", columns=["system", "status"])
     assert set(trials["status"]) == {"complete"}
@@ -62,3 +52,31 @@ def test_every_row_is_trained_and_stands_in_its_table(
         rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
         values = [[cell for cell in row if re.fullmatch(r"\d*\.\d{3}", cell)] for row in rows]
         assert [len(found) for found in values if found] == [1 if table == "table2" else 3] * expected, table
+
+
+def test_a_corpus_whose_rows_lack_views_is_for_those_who_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    people().drop(index=2).to_csv("clips.csv", index=False)
+    given = ("--samples", "clips.csv", "--id", "clip", "--partition", "split", "--target", "mood=mood:low,high")
+    views = ("--view", "eeg=columns:eeg_*", "eye=columns:eye_*", "--may-lack", "eye", "--out", "corpora/people")
+    with pytest.raises(SystemExit) as ended:
+        affect(["prepare", "table", *given, *views])
+    assert not ended.value.code
+    assert "columns of clips.csv, 164 rows have it" in capsys.readouterr().out
+    where = ("--corpus", "people", "--view", "eeg+eye", "--label-fraction", "0.2", *ONE_SEED)
+    with pytest.raises(SystemExit) as ended:
+        main(study_of("smvae_label_fractions"), [*where, "--set", *SMALL])
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert re.search(r"M2 \(Eye\), .* are left out: each takes every view of a row, and 35 of the rows to fit on", said)
+    trials = pd.read_parquet("results/smvae_label_fractions/trials", columns=["system", "status"])
+    assert set(trials["status"]) == {"complete"}
+    assert set(trials["system"]) == {"SMVAE", "MVAE", "MoPoE-VAE", "M2", "logistic"}, "the last two on EEG alone"
+    report = Path("reports/smvae_label_fractions/people/report.md").read_text(encoding="utf-8")
+    assert "View eye is missing in 35 rows to fit on." in report
+    with pytest.raises(SystemExit) as ended:
+        main(study_of("smvae_label_fractions"), [*where, "--systems", "AMGL"])
+    assert ended.value.code == 2
+    assert "--systems AMGL: it takes every view of a row, and 35 of the rows" in capsys.readouterr().err

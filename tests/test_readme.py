@@ -88,6 +88,11 @@ def workplace(tmp_path_factory):
     frame["split"] = np.repeat(["train", "dev", "test"], n // 3)
     frame["speaker"] = [f"s{i // 10}" for i in range(n)]
     frame.to_csv(folder / "my" / "samples.csv", index=False)
+    people = frame[["clip", "split"]].assign(
+        mood=["low", "high"] * (n // 2), eeg_a=g.normal(size=n), eeg_b=g.normal(size=n)
+    )
+    people.to_csv(folder / "my" / "people.csv", index=False)
+    frame[["clip", "act", "val"]][5:].to_csv(folder / "my" / "eye.csv", index=False)
     recordings = [file.stem for file in sorted(DATA.glob("ravdess_sample/*.wav"))]
     shares = {"clip": recordings, "split": [("train", "dev", "test")[i % 3] for i in range(len(recordings))], "act": 4}
     pd.DataFrame(shares).to_csv(folder / "my" / "clips.csv", index=False)

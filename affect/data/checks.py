@@ -93,6 +93,44 @@ def check_lengths(samples: pd.DataFrame, column: str, shape: Sequence[int], file
     return values
 
 
+def check_presence(
+    present: Mapping[str, np.ndarray],
+    views: Sequence[str],
+    partitions: Sequence[np.ndarray],
+    ids: Sequence[Any],
+    file: str,
+) -> None:
+    """`present` maps those of `views` that rows may lack to whether they have them [N]. Every row has some view, rows of
+    development and test have all, and some training row has each."""
+    for view, there in present.items():
+        for names in partitions:
+            lacking = np.flatnonzero(~there & np.isin(names, SCORED[1:]))
+            if len(lacking):
+                row = lacking[0]
+                raise UserError(
+                    f"{file}: row {shown(ids[row])} of {names[row]} lacks view {view}, but only rows of train and "
+                    "unlabelled may lack one; make it unlabelled or leave it out."
+                )
+            if not there[names == "train"].any():
+                raise UserError(f"{file}: no row of train has view {view}; leave the view out.")
+    if len(present) == len(views):
+        nothing = np.flatnonzero(~np.any(list(present.values()), axis=0))
+        if len(nothing):
+            raise UserError(f"{file}: row {shown(ids[nothing[0]])} has no view at all; leave it out.")
+
+
+def check_held(block: np.ndarray, present: np.ndarray, ids: Sequence[Any], file: str, view: str) -> None:
+    """A block [n, ...] of a view, rows `ids`, holds numbers in the rows where it is `present` [n], NaN or zeros elsewhere."""
+    rows = np.asarray(block).reshape(len(block), -1)
+    empty = np.isnan(rows)
+    for wrong, sentence in (
+        ((~empty & (rows != 0)).any(axis=1) & ~present, "holds features, but is said to lack this view"),
+        (empty.all(axis=1) & present, "is empty, but is said to have this view"),
+    ):
+        if wrong.any():
+            raise UserError(f"{file}: view {view}, row {shown(ids[int(np.argmax(wrong))])}: {sentence}.")
+
+
 def check_filled(partitions: np.ndarray, labels: Mapping[str, np.ndarray], file: str, column: str) -> None:
     """Train, development and test each have a label for every target: `labels` maps its column to values [N]."""
     for name in SCORED:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from affect.data.checks import check_leak_free, check_target, check_targets, check_views
+from affect.data.checks import check_leak_free, check_presence, check_target, check_targets, check_views
 from affect.data.manifest import (
     AS_PUBLISHED,
     FORMAT,
@@ -28,6 +28,7 @@ from affect.data.manifest import (
     TargetInfo,
     ViewInfo,
     class_target,
+    has,
 )
 from affect.errors import UserError
 from affect.study import ALL_VIEWS, CorpusFacts
@@ -64,7 +65,7 @@ class Corpus:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """The sample table, [N] rows: id, subject, group, partition columns, targets, recording and text where
-        they are known."""
+        they are known, and which rows have a view that others lack."""
         file = self.folder / SAMPLES
         try:
             samples = pd.read_parquet(file)
@@ -111,6 +112,21 @@ class Corpus:
             raise UserError(f"{file}: view {name} is {kind}: {size} bytes where {expected} are due.")
         return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
 
+    def present(self, views: Sequence[str]) -> np.ndarray | None:
+        """[N, len(views)] whether a row has a view; None where all have all."""
+        check_views(views, self.manifest.views, self.folder)
+        file, known = str(self.folder / SAMPLES), {}
+        for view in self.manifest.views:
+            if has(view) in self.samples.columns:
+                values = self.samples[has(view)].to_numpy()
+                if not np.isin(values, (0.0, 1.0)).all():
+                    raise UserError(f"{file}: column {has(view)} holds other values than 0 and 1.")
+                known[view] = values == 1
+        partitions = [self.samples[column].to_numpy(str) for column in self.manifest.protocols.values()]
+        check_presence(known, list(self.manifest.views), partitions, self.samples["id"].tolist(), file)
+        there = np.column_stack([known.get(view, np.ones(self.manifest.rows, bool)) for view in views])
+        return None if there.all() else there
+
     def partition(self, protocol: str) -> np.ndarray:
         """[N] partition names under `protocol`; `leak_free` is refused where it cannot be had."""
         column = self.manifest.protocols.get(protocol)
@@ -156,6 +172,18 @@ class Corpus:
             check_target(self.samples[target].to_numpy(), ids, self.manifest.targets[target], file, target)
         return self.samples[list(targets)].to_numpy()
 
+    def _lacking(self, view: str, fitted: np.ndarray) -> tuple[int, ...]:
+        """How many of the rows `fitted` [N] lack each of the views; empty where none does. Rows without any are refused."""
+        present = self.present(view.split("+"))
+        if present is None:
+            return ()
+        if nothing := int((~present[fitted].any(axis=1)).sum()):
+            raise UserError(
+                f"{self.folder}: {nothing:,} of {fitted.sum():,} rows to fit on lack view {view}; name others beside it "
+                "with --view."
+            )
+        return tuple((~present[fitted]).sum(axis=0).tolist())
+
     def facts(self, protocol: str, targets: Sequence[str] = (), view: str | None = None) -> CorpusFacts:
         """What planning and reports need, under `protocol` and for `targets` (default: all). Reads no view.
 
@@ -169,6 +197,7 @@ class Corpus:
         view = "+".join(usable) if view == ALL_VIEWS else view or usable[0]
         check_views(view.split("+"), self.manifest.views, self.folder)
         widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
+        lacking = self._lacking(view, inside["train"] | inside["unlabelled"])
         kinds = [self.manifest.targets[target] for target in targets]
         found = [finding for finding in self.manifest.findings if finding.protocol == protocol]
         return CorpusFacts(
@@ -182,14 +211,21 @@ class Corpus:
             width=sum(widths),
             has_text="text" in self.samples.columns,
             rows=rows,
-            findings=(*(finding.sentence for finding in found), *self.manifest.notes),
+            findings=(*(finding.sentence for finding in found), *_said(lacking, view), *self.manifest.notes),
             kinds=tuple(finding.kind for finding in found),
             pool=int((inside["train"] | inside["unlabelled"]).sum()),
             widths=widths,
+            lacking=lacking,
             classes=len(kinds[0].classes) if len(kinds) == 1 else 0,
             features=" + ".join(self.info(name).features for name in view.split("+")),
             targets=targets,
         )
+
+
+def _said(lacking: Sequence[int], view: str) -> list[str]:
+    """A sentence for every view that rows lack."""
+    counts = zip(lacking, view.split("+"), strict=False)
+    return [f"View {name} is missing in {count:,} rows to fit on." for count, name in counts if count]
 
 
 def open_corpus(path: str | Path) -> Corpus:

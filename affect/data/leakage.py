@@ -18,7 +18,17 @@ import pandas as pd
 
 from affect.data.checks import plain_text, quoted, shown, straddling, ungrouped
 from affect.data.copies import Sketch, copies, sketch, steps, take
-from affect.data.manifest import LEAK_FREE, PARTITIONS, SCORED, STOPPING, UNKNOWN, Finding, TargetInfo, ViewInfo
+from affect.data.manifest import (
+    LEAK_FREE,
+    PARTITIONS,
+    SCORED,
+    STOPPING,
+    UNKNOWN,
+    Finding,
+    TargetInfo,
+    ViewInfo,
+    has,
+)
 from affect.errors import UserError
 from affect.streams import stream
 from affect.study import CorpusFacts
@@ -70,7 +80,8 @@ def findings(
     for view, info in views.items():
         file = folder / info.file
         most = SAMPLE_BYTES // (4 * math.prod(info.shape[1:]))
-        rows = order[: min(SAMPLE_ROWS, max(FEWEST_ROWS, most))]
+        known = order[samples[has(view)].to_numpy()[order] == 1] if has(view) in samples else order
+        rows = known[: min(SAMPLE_ROWS, max(FEWEST_ROWS, most))]
         sample = np.concatenate([take(file, rows[here]) for here in steps(file, len(rows))])
         sketches[view] = sketch(file, sample, stream(0, "leakage", view))
         for column in dict.fromkeys(c for p, c in protocols.items() if info.protocol in ("", p)):

@@ -51,6 +51,11 @@ class TargetInfo:
     """Of the kind `class`: names of the classes, whose labels are their positions 0..C-1."""
 
 
+def has(view: str) -> str:
+    """Column of the sample table that says with 1 and 0 which rows have a view; there where some lack it."""
+    return f"has_{view}"
+
+
 def class_target(*names: str) -> TargetInfo:
     """A target of the kind `class`."""
     return TargetInfo(0.0, len(names) - 1.0, "class", names)

@@ -136,7 +136,9 @@ def describe(corpus: Corpus) -> str:
         lines.append(f"  {protocol:<12} {rows}")
     for name, view in manifest.views.items():
         only = f" (for {view.protocol})" if view.protocol else ""
-        lines.append(f"  view         {name} {' x '.join(map(str, view.shape))}: {view.features}{only}")
+        there = corpus.present([name])
+        some = "" if there is None else f", {there.sum():,} rows have it"
+        lines.append(f"  view         {name} {' x '.join(map(str, view.shape))}: {view.features}{only}{some}")
     for name, target in manifest.targets.items():
         scale = f"one of {', '.join(target.classes)}" if target.classes else f"on {target.low:g}..{target.high:g}"
         lines.append(f"  target       {name} {scale}")

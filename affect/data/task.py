@@ -160,6 +160,7 @@ class Task:
                     f"{corpus.folder}: view {name} has shape {list(array.shape)}, but systems take rows of features "
                     "[N, D]; choose another with --view."
                 )
+        self._has = corpus.present(spec.views)
         self._moments: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
         self._text = samples["text"].to_numpy() if "text" in samples.columns else None
 
@@ -179,7 +180,9 @@ class Task:
 
     def _inputs(self, rows: np.ndarray, seed: int) -> Inputs:
         mean, scale = self._normalisation(seed)
-        return Inputs(self._arrays, rows, mean, scale, None if self._text is None else self._text[rows])
+        text = None if self._text is None else self._text[rows]
+        present = None if self._has is None or self._has[rows].all() else self._has[rows]
+        return Inputs(self._arrays, rows, mean, scale, text, present)
 
     def _train(self, seed: int) -> Inputs:
         return self._inputs(self._train_rows, seed)
@@ -194,16 +197,19 @@ class Task:
         return "test" if self.spec.transductive else "unlabelled"
 
     def _present(self, seed: int) -> np.ndarray | None:
-        """[N, V] which views the rows of `train` have; None where all have all. The heads of one permutation per seed
-        lack the last, as large a share of the labelled rows as of the others, so that 10 % ⊂ 30 %. The rows that lead
-        the labelled subset come last: of each class a row with label keeps its views as long as there is room."""
+        """[N, V] which views the rows of `train` have; None where all have all. Of those that lack none in the corpus, the
+        heads of one permutation per seed lack the last, as large a share of the labelled rows as of the others, so that
+        10 % ⊂ 30 %. The rows that lead the labelled subset come last: of each class a row with label keeps its views as
+        long as there is room."""
+        own = None if self._has is None else self._has[self._train_rows]
         if self.spec.missing == 0:
-            return None
+            return own
         n = len(self._train_rows) - (len(self._rows["test"]) if self.spec.transductive else 0)
-        present = np.ones((len(self._train_rows), len(self._arrays)), bool)
+        present = np.ones((len(self._train_rows), len(self._arrays)), bool) if own is None else own
         drawn, leading = self._label_order(seed), np.arange(self.classes)
         order = stream(seed, "missing_views", self.spec.fold).permutation(n)
         order = np.concatenate([order[~np.isin(order, drawn[leading])], drawn[leading]])
+        order = order[present[order].all(axis=1)]
         known = np.isin(order, self.labelled(seed))
         for rows in (order[known], order[~known]):
             present[rows[: len(rows) - complete_count(len(rows), self.spec.missing)], -1] = False
@@ -227,14 +233,16 @@ class Task:
         return np.sort(self._label_order(seed)[:count])
 
     def incomplete(self, seed: int) -> Inputs | None:
-        """The rows of a fit's training inputs that lack a view; None where there are none."""
+        """The rows of a fit's training inputs that lack the last view although the corpus has it; None where the task hides
+        none."""
         present = self._present(seed)
-        if present is None or self.spec.discard:
+        if present is None or not self.spec.missing or self.spec.discard:
             return None
-        return _some(replace(self._train(seed), present=present), np.flatnonzero(~present.all(axis=1)))
+        hidden = ~present[:, -1] if self._has is None else ~present[:, -1] & self._has[self._train_rows, -1]
+        return _some(replace(self._train(seed), present=present), np.flatnonzero(hidden))
 
     def norm_of_last_view(self, seed: int) -> float:
-        """Frobenius norm of the view that may be missing, over all training and unlabelled rows, normalised."""
+        """Frobenius norm of the last view, over all training and unlabelled rows that the corpus has it of, normalised."""
         train = self._train(seed)
         n = len(train) - (len(self._rows["test"]) if self.spec.transductive else 0)
         return float(np.linalg.norm(train.numpy(np.arange(n))[:, -train.widths[-1] :]))

@@ -32,6 +32,7 @@ from affect.data.manifest import (
     TargetInfo,
     ViewInfo,
     check_name,
+    has,
 )
 from affect.data.staging import publish, restore, staged, sync, sync_folder
 from affect.errors import UserError
@@ -54,6 +55,8 @@ class ViewSource:
     columns: tuple[str, ...] = ()
     lengths: str = ""
     """Column of the samples with the valid steps of each row of a view [N, T, ...]; empty where all are valid."""
+    present: np.ndarray | None = None
+    """[N] whether a row has the view; None where all have it. Rows without it hold nothing but NaN or zeros."""
 
 
 def array_view(array: np.ndarray, features: str, protocol: str = "", file: str = "", lengths: str = "") -> ViewSource:
@@ -112,11 +115,18 @@ def write_corpus(
     for view, given in views.items():
         if not view.replace("_", "").replace("-", "").isalnum():
             raise UserError(f"{folder}: {view!r} is no name for a view; use letters, digits, _ and -.")
+        if has(view) in targets:
+            raise UserError(f"{folder}: target {has(view)} would say which rows have view {view}; name it otherwise.")
         where = given.file or str(folder)
         if len(given.shape) < 2 or math.prod(given.shape[1:]) == 0:
             raise UserError(f"{where}: view {view} has shape {list(given.shape)}; it needs rows and columns.")
         if given.shape[0] != len(table):
             raise UserError(f"{where}: view {view} has {given.shape[0]} rows but {samples_file} has {len(table)}.")
+    present = {view: given.present for view, given in views.items() if given.present is not None}
+    partitions = [table[column].to_numpy(str) for column in dict.fromkeys(protocols.values())]
+    checks.check_presence(present, list(views), partitions, table["id"].tolist(), samples_file)
+    for view, there in present.items():
+        table[has(view)] = there.astype(np.float64)
     with staged(folder) as partial:
         (partial / "views").mkdir()
         ids = table["id"].tolist()
@@ -227,6 +237,10 @@ def _write_view(partial: Path, view: str, given: ViewSource, ids: Sequence[str])
                 raise UserError(
                     f"{file}: view {view} brings a block {list(block.shape)} at row {done} of {list(given.shape)}."
                 )
+            if given.present is not None:
+                there = given.present[done : done + len(block)]
+                checks.check_held(block, there, ids[done : done + len(block)], file, view)
+                block = np.where(there.reshape(-1, *(1,) * (block.ndim - 1)), block, 0)
             checks.check_finite(block, ids[done : done + len(block)], file, view, given.columns)
             with np.errstate(over="ignore"):
                 stored = np.ascontiguousarray(block, dtype="<f4")

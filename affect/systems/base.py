@@ -209,6 +209,10 @@ class System(Protocol):
         """Whether it fits on the corpus' text column instead of a numeric view."""
 
     @property
+    def takes_missing_views(self) -> bool:
+        """Whether it knows which views a row lacks. Others would take zeros, the training means, for what was seen."""
+
+    @property
     def seeded(self) -> bool:
         """False where a fit depends on the seed through the labelled subset alone."""
 

@@ -43,6 +43,7 @@ class EstimatorSystem:
     kernel: bool = False
     """Whether its estimators see, in the place of a row's columns, its RBF kernel with each labelled row."""
     needs_text: bool = False
+    takes_missing_views: bool = False
     version: int = 1
     paper: str = "floor"
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)

@@ -137,6 +137,7 @@ SYSTEMS = (
         latents.encodable(m2_network),
         SHARED | CLASSIFICATION | latents.SETTINGS,
         {"paper": _M2, "author_code": _CODE},
+        takes_missing_views=False,
     ),
     latents.EncodableSystem(
         "SDGM",
@@ -144,6 +145,7 @@ SYSTEMS = (
         latents.encodable(partial(sdgm_network, plus=False)),
         SHARED | CLASSIFICATION | latents.SETTINGS | _AUXILIARY,
         {"paper": _SDGM, "author_code": _CODE},
+        takes_missing_views=False,
     ),
     GenerativeSystem(
         "SDGM+",

@@ -83,6 +83,7 @@ class LadderSystem:
     paper: str = "ladder"
     presets: Mapping[str, Settings] = field(default_factory=lambda: {"paper": {}})
     needs_text: bool = False
+    takes_missing_views: bool = False
     seeded: bool = True
 
     @property

@@ -81,6 +81,7 @@ class GenerativeSystem:
     version: int = 1
     paper: str = "smvae"
     needs_text: bool = False
+    takes_missing_views: bool = True
     seeded: bool = True
 
     def check(self, settings: Settings) -> None:

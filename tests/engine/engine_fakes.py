@@ -60,6 +60,7 @@ class Toy:
     description: str = "a toy"
     presets: Mapping[str, Settings] = field(default_factory=lambda: {"paper": {}})
     needs_text: bool = False
+    takes_missing_views: bool = False
     seeded: bool = True
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from affect.data import checks
-from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, TargetInfo
+from affect.data.corpus import AS_PUBLISHED, LEAK_FREE, UNKNOWN, Corpus, TargetInfo, class_target
 from affect.data.features import options
 from affect.data.features.sources import spooled
 from affect.data.formats.tabular import BLOCK_ROWS, Table, open_table, read_array
@@ -31,10 +32,12 @@ DETAIL = (
     "cell is a row without that label. A view is NAME=FILE (.npy in the order of the table; .csv, .tsv or .parquet "
     "matched by the id column where the file has one, by order otherwise) or NAME=columns:PATTERN[,PATTERN...] of the "
     "table itself; or features of recordings are given or extracted by --features or --audio FOLDER, and rows without "
-    "any are left out. Protocol leak_free is offered when a group column is named, every row of train, development and "
-    "test has a group and none lies in two of them."
+    "any are left out. Rows of train and unlabelled may lack the views that --may-lack names: those whose cells are all "
+    "empty, that a file with the id column does not have, or whose cell in COL is 0. Protocol leak_free is offered when a "
+    "group column is named, every row of train, development and test has a group and none lies in two of them."
 )
 COLUMNS = "columns:"
+TARGET = "NAME=COL:LOW:HIGH, such as arousal=act:1:7, or NAME=COL:A,B,..., such as mood=label:low,high"
 T = TypeVar("T")
 
 
@@ -49,9 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recording", metavar="COL", help="column of what rows were cut from, if that is no group")
     parser.add_argument("--text", metavar="COL", help="column of the spoken or written words")
     parser.add_argument(
-        "--target", nargs="+", action="extend", required=True, metavar="NAME=COL:LOW:HIGH", help="target and its scale"
+        "--target",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="NAME=COL:SCALE",
+        help="target and its scale LOW:HIGH, or its classes A,B,...",
     )
     parser.add_argument("--view", nargs="+", action="extend", metavar="NAME=SOURCE", help="a file or columns:PATTERN")
+    parser.add_argument(
+        "--may-lack",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="VIEW[=COL]",
+        help="views that rows may lack; COL says with 1 and 0 which have them",
+    )
     options.add_arguments(parser)
     parser.add_argument("--name", help="name of the corpus (that of the folder)")
     parser.add_argument("--title", help="title in reports (the name)")
@@ -84,16 +100,24 @@ def prepare(args: argparse.Namespace) -> Corpus:
     ids = cells[args.id]
     checks.check_ids(ids, str(args.samples), args.id)
     samples = pd.DataFrame({name: cells[column] for name, column in called.items()})
-    for target, (column, _) in targets.items():
+    for target, (column, info) in targets.items():
         if target in stored:
             raise UserError(f"--target {target}: this name is taken by a column of the sample table.")
         called[target] = table.need(column)
-        samples[target] = table.column_floats(column, ids)
+        samples[target] = _classes(table, column, info, ids) if info.classes else table.column_floats(column, ids)
     notes: tuple[str, ...] = ()
     if sources:
-        views = {view: _view(view, source, table, ids, called, args.out.parent) for view, source in sources.items()}
+        masks = _masks(args.may_lack, sources)
+        views = {
+            view: _view(view, source, table, ids, called, args.out.parent, view in masks)
+            for view, source in sources.items()
+        }
+        for view, column in masks.items():
+            views[view] = replace(views[view], present=_present(views[view], column, table, ids))
         if args.feature_set:
             views = {view: replace(given, features=args.feature_set) for view, given in views.items()}
+    elif args.may_lack:
+        raise UserError(f"--may-lack {args.may_lack[0]}: goes with --view; rows without features are left out.")
     else:
         attached = options.attach(samples, args, _no_recordings)
         samples, views, notes = attached.samples, attached.views, attached.notes
@@ -121,16 +145,59 @@ def prepare(args: argparse.Namespace) -> Corpus:
 
 
 def parse_target(text: str) -> tuple[str, tuple[str, TargetInfo]]:
-    """`NAME=COL:LOW:HIGH` → name, (column, scale)."""
-    name, rest = _pair(text, "--target", "NAME=COL:LOW:HIGH")
-    parts = rest.rsplit(":", 2)
+    """`NAME=COL:LOW:HIGH` or `NAME=COL:A,B,...` → name, (column, scale or classes)."""
+    name, rest = _pair(text, "--target", TARGET)
+    column, _, scale = rest.rpartition(":")
+    if "," in scale:
+        classes = tuple(part.strip() for part in scale.split(","))
+        if not column or not all(classes) or len(set(classes)) < len(classes):
+            raise UserError(f"--target {text}: the classes {scale} are not distinct words.")
+        return name, (column, class_target(*classes))
+    column, _, low = column.rpartition(":")
     try:
-        column, low, high = parts[0], float(parts[1]), float(parts[2])
-    except (IndexError, ValueError):
-        raise UserError(f"--target {text}: expected NAME=COL:LOW:HIGH, such as arousal=act:1:7.") from None
-    if not (column and np.isfinite([low, high]).all() and low < high):
-        raise UserError(f"--target {text}: the scale {low:g}..{high:g} is empty.")
-    return name, (column, TargetInfo(low, high))
+        info = TargetInfo(float(low), float(scale))
+    except ValueError:
+        raise UserError(f"--target {text}: expected {TARGET}.") from None
+    if not (column and np.isfinite([info.low, info.high]).all() and info.low < info.high):
+        raise UserError(f"--target {text}: the scale {info.low:g}..{info.high:g} is empty.")
+    return name, (column, info)
+
+
+def _classes(table: Table, column: str, info: TargetInfo, ids: Sequence[str]) -> np.ndarray:
+    """[N] positions of the cells among the target's classes, NaN where a cell is empty."""
+    number = {name: float(position) for position, name in enumerate(info.classes)} | {"": np.nan}
+    cells = [cell.strip() for cell in table.strings([column])[column]]
+    for cell, row in zip(cells, ids, strict=True):
+        if cell not in number:
+            raise UserError(
+                f"{table.file}: column {column}, row {checks.shown(row)}: {checks.quoted(cell)} is none of the classes "
+                f"{', '.join(info.classes)}."
+            )
+    return np.array([number[cell] for cell in cells])
+
+
+def _masks(options: Sequence[str], views: Iterable[str]) -> dict[str, str]:
+    """View → the column that says which rows have it, empty where their cells do."""
+    masks: dict[str, str] = {}
+    for text in options:
+        view, _, column = text.partition("=")
+        if view not in views:
+            raise UserError(f"--may-lack {text}: unknown view {view}; --view names {', '.join(views)}.")
+        masks[view] = column
+    return masks
+
+
+def _present(given: ViewSource, column: str, table: Table, ids: Sequence[str]) -> np.ndarray:
+    """[N] whether a row has the view: by the table's `column` or, without one, where not all of its numbers are missing."""
+    if not column:
+        blocks = [~np.isnan(block).reshape(len(block), -1).all(axis=1) for block in given.blocks()]
+        return np.concatenate(blocks) if blocks else np.empty(0, bool)
+    said = table.column_floats(table.need(column), ids)
+    wrong = np.flatnonzero(~np.isin(said, (0, 1)))
+    if len(wrong):
+        row = checks.shown(ids[wrong[0]])
+        raise UserError(f"{table.file}: column {column}, row {row}: {said[wrong[0]]:g} is neither 1 nor 0.")
+    return said == 1
 
 
 def _no_recordings() -> NoReturn:
@@ -169,7 +236,15 @@ def _protocols(samples: pd.DataFrame, groups: str, file: str, called: dict[str, 
     return {AS_PUBLISHED: "partition", LEAK_FREE: "partition"}
 
 
-def _view(view: str, source: str, table: Table, ids: Sequence[str], called: dict[str, str], beside: Path) -> ViewSource:
+def _view(
+    view: str,
+    source: str,
+    table: Table,
+    ids: Sequence[str],
+    called: dict[str, str],
+    beside: Path,
+    may_lack: bool,
+) -> ViewSource:
     if source.startswith(COLUMNS):
         columns = _matching(view, source.removeprefix(COLUMNS), table, called)
         return _table_view(table, columns, ids, ids, beside)
@@ -182,7 +257,7 @@ def _view(view: str, source: str, table: Table, ids: Sequence[str], called: dict
     if not columns:
         raise UserError(f"{file}: view {view} has no column of features.")
     if key in other.columns:
-        return _table_view(other, columns, other.strings([key])[key], ids, beside)
+        return _table_view(other, columns, other.strings([key])[key], ids, beside, may_lack)
     first = other.strings(columns[:1])[columns[0]]
     if len(first) != len(ids):
         raise UserError(f"{file}: view {view} has {len(first)} rows but {table.file} has {len(ids)}.")
@@ -203,15 +278,21 @@ def _matching(view: str, patterns: str, table: Table, called: dict[str, str]) ->
 
 
 def _table_view(
-    table: Table, columns: tuple[str, ...], found: Sequence[str], ids: Sequence[str], beside: Path
+    table: Table,
+    columns: tuple[str, ...],
+    found: Sequence[str],
+    ids: Sequence[str],
+    beside: Path,
+    may_lack: bool = False,
 ) -> ViewSource:
-    """Columns of a table whose rows are `found`, brought into the order `ids`, by way of a copy in `beside`."""
+    """Columns of a table whose rows are `found`, brought into the order `ids`, by way of a copy in `beside`; NaN for those of
+    `ids` that the table does not have, where it `may_lack` some."""
     ordered = list(found) == list(ids)
+    there = set(found)
     if not ordered:
         checks.check_ids(found, str(table.file), "id")
-        there = set(found)
         for sample in ids:
-            if sample not in there:
+            if sample not in there and not may_lack:
                 raise UserError(f"{table.file}: row {checks.shown(sample)} of the sample table is missing.")
         known = set(ids)
         for sample in found:
@@ -224,7 +305,11 @@ def _table_view(
             return
         with spooled(partial(table.numbers, columns, found), found, len(columns), beside) as rows:
             for start in range(0, len(ids), BLOCK_ROWS):
-                yield rows(ids[start : start + BLOCK_ROWS])
+                wanted = ids[start : start + BLOCK_ROWS]
+                block = np.full((len(wanted), len(columns)), np.nan, np.float32)
+                kept = [sample in there for sample in wanted]
+                block[kept] = rows(list(compress(wanted, kept)))
+                yield block
 
     return ViewSource(
         (len(ids), len(columns)), blocks, f"columns of {table.file.name}", file=str(table.file), columns=columns
