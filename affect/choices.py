@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from affect.data.corpus import Corpus
 from affect.data.leakage import permit
 from affect.engine import options
-from affect.engine.plan import discards_too_much, task_facts, task_spec
+from affect.engine.plan import discards_too_much, task_facts, task_spec, unsuited
 from affect.engine.work import open_task
 from affect.errors import UserError, meant
 from affect.resolved import Resolved
@@ -68,8 +69,12 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         overrides=overrides,
         device=device,
     )
+    suited = tuple(row for row in rows if not unsuited(resolved, row))
+    if not suited:
+        raise UserError(f"{rows[0].line} {unsuited(resolved, rows[0])}")
+    resolved = replace(resolved, rows=suited)
     for fraction in fractions:
-        for row in rows:
+        for row in suited:
             if not discards_too_much(resolved, fraction, row):
                 task_facts(facts, task_spec(resolved, fraction, row))
     if not is_to_be_made(wanted):
@@ -111,48 +116,35 @@ def open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
 
 
 def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts | None = None) -> tuple[Row, ...]:
-    """The rows named, or all; without those that the corpus (once known) does not suit."""
-    unfit = {row.name: "" if facts is None else unfit_for(row, facts) for row in rows}
+    """The rows named, or all; without those that fit on text where the corpus (once known) has none."""
     if names is None:
-        if all(unfit.values()):
-            raise UserError(f"None of the study's systems suits this corpus; {rows[0].line} {unfit[rows[0].name]}")
-        return tuple(row for row in rows if not unfit[row.name])
+        return rows if facts is None else tuple(row for row in rows if not _lacks_text(row.system, facts))
     known = list(dict.fromkeys(row.system for row in rows))
     for name in names:
         if name not in known:
             raise UserError(
                 f"--systems {name}: unknown system; this study has {', '.join(known)}{meant(name, known) or '.'}"
             )
-        reasons = [unfit[row.name] for row in rows if row.system == name]
-        if all(reasons):
-            raise UserError(f"--systems {name}: it {reasons[0]}")
-    return tuple(row for row in rows if row.system in names and not unfit[row.name])
+        if facts is not None and _lacks_text(name, facts):
+            raise UserError(f"--systems {name}: it fits on text, and {facts.name} has none.")
+    return tuple(row for row in rows if row.system in names)
 
 
-def unfit_for(row: Row, facts: CorpusFacts) -> str:
-    """What `row` does that rules a corpus out; empty where it can be fitted on it."""
-    system = get_system(row.system)
-    if system.needs_text and not facts.has_text:
-        return f"fits on text, and {facts.name} has none."
-    lacking = dict(zip(facts.view.split("+"), facts.lacking, strict=False))
-    if row.only is not None:
-        lacking = dict(list(lacking.items())[row.only : row.only + 1])
-    for view, count in lacking.items():
-        if count and not system.takes_missing_views:
-            return f"takes every view of a row, and {count:,} of the rows to fit on in {facts.name} lack {view}."
-        if count and row.discard:
-            return f"discards rows that lack a view, which {facts.name} has of its own: how many depends on the seed."
-    if row.missing and not system.takes_missing_views:
-        return f"takes every view of a row, and a share of {row.missing:g} lacks one."
-    return ""
+def _lacks_text(system: str, facts: CorpusFacts) -> bool:
+    return get_system(system).needs_text and not facts.has_text
 
 
 def left_out(resolved: Resolved, args: argparse.Namespace) -> list[str]:
-    """A sentence for every reason to leave out lines of rows that would be run on another corpus."""
-    rows = () if args.systems else resolved.study.scales[resolved.scale].rows
+    """A sentence for every reason why lines of rows, that would be run on another corpus, are not."""
     lines: dict[str, dict[str, None]] = {}
-    for row in rows:
-        if why := unfit_for(row, resolved.corpus):
+    for row in (row.under(resolved.protocol) for row in resolved.study.scales[resolved.scale].rows):
+        if args.systems is None and _lacks_text(row.system, resolved.corpus):
+            why = f"fits on text, and {resolved.corpus.name} has none."
+        elif args.systems is None or row.system in args.systems:
+            why = unsuited(resolved, row)
+        else:
+            continue
+        if why:
             lines.setdefault(why, {})[row.line] = None
     return [
         f"{', '.join(names)} {'are left out: each' if len(names) > 1 else 'is left out: it'} {why}"

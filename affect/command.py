@@ -117,10 +117,10 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
     store.refuse_mixture(resolved.corpus)
-    if getattr(args, "search", None) is not None:
-        return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
     for sentence in left_out(resolved, args):
         console.print(sentence, highlight=False, markup=False)
+    if getattr(args, "search", None) is not None:
+        return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
     if args.plan:
         preview(resolved, store, options.slots_here(args, resolved.device), console)
         return COMPLETE

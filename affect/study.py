@@ -41,7 +41,7 @@ class Row:
     transductive: bool = False
     """The unlabelled rows that it fits on are those of the test part, instead of the training part's."""
     missing: float = 0.0
-    """Share of training rows that lack the last view."""
+    """Share of training rows from which the last view is hidden, of those that have all in the corpus."""
     discard: bool = False
     """Whether it leaves out the rows that lack a view, instead of fitting on them too."""
     tuned: tuple[Settings, ...] = ()

@@ -37,7 +37,8 @@ class TaskSpec:
     transductive: bool = False
     """Whether fits get the inputs of the test part, and no unlabelled training rows."""
     missing: float = 0.0
-    """Share of training rows that lack the last view, drawn by the seed, alike among labelled and other rows."""
+    """Share of training rows from which the last view is hidden, of those that have all, drawn by the seed, alike among
+    labelled and other rows."""
     discard: bool = False
     """Whether fits get no row that lacks a view."""
     version: int = 1

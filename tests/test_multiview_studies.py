@@ -75,8 +75,12 @@ def test_a_corpus_whose_rows_lack_views_is_for_those_who_know(
     assert set(trials["status"]) == {"complete"}
     assert set(trials["system"]) == {"SMVAE", "MVAE", "MoPoE-VAE", "M2", "logistic"}, "the last two on EEG alone"
     report = Path("reports/smvae_label_fractions/people/report.md").read_text(encoding="utf-8")
-    assert "View eye is missing in 35 rows to fit on." in report
+    assert "View eye is missing in 35 of the rows to fit on" in report
     with pytest.raises(SystemExit) as ended:
         main(study_of("smvae_label_fractions"), [*where, "--systems", "AMGL"])
     assert ended.value.code == 2
-    assert "--systems AMGL: it takes every view of a row, and 35 of the rows" in capsys.readouterr().err
+    assert "AMGL takes every view of a row, and 35 of the rows" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(study_of("smvae_label_fractions"), [*where[:-6], "--systems", "M2", "--search", "2", "--plan"])
+    assert ended.value.code == 2
+    assert "M2 takes every view of a row" in capsys.readouterr().err

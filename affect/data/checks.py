@@ -96,23 +96,25 @@ def check_lengths(samples: pd.DataFrame, column: str, shape: Sequence[int], file
 def check_presence(
     present: Mapping[str, np.ndarray],
     views: Sequence[str],
-    partitions: Sequence[np.ndarray],
+    partitions: Mapping[str, np.ndarray],
     ids: Sequence[Any],
     file: str,
+    called: Mapping[str, str],
 ) -> None:
-    """`present` maps those of `views` that rows may lack to whether they have them [N]. Every row has some view, rows of
-    development and test have all, and some training row has each."""
+    """`present` maps those of `views` that rows lack to which have them [N]. Every row has some view, rows of development and
+    test have all, and some training row has each. `called` names the columns `partitions` in errors."""
     for view, there in present.items():
-        for names in partitions:
+        for column, names in partitions.items():
+            where = f"{file}: column {called.get(column, column)}"
             lacking = np.flatnonzero(~there & np.isin(names, SCORED[1:]))
             if len(lacking):
                 row = lacking[0]
                 raise UserError(
-                    f"{file}: row {shown(ids[row])} of {names[row]} lacks view {view}, but only rows of train and "
+                    f"{where}: row {shown(ids[row])} of {names[row]} lacks view {view}, but only rows of train and "
                     "unlabelled may lack one; make it unlabelled or leave it out."
                 )
             if not there[names == "train"].any():
-                raise UserError(f"{file}: no row of train has view {view}; leave the view out.")
+                raise UserError(f"{where}: no row of train has view {view}; leave the view out.")
     if len(present) == len(views):
         nothing = np.flatnonzero(~np.any(list(present.values()), axis=0))
         if len(nothing):

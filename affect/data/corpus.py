@@ -28,7 +28,6 @@ from affect.data.manifest import (
     TargetInfo,
     ViewInfo,
     class_target,
-    has,
 )
 from affect.errors import UserError
 from affect.study import ALL_VIEWS, CorpusFacts
@@ -76,7 +75,7 @@ class Corpus:
         if len(samples) != self.manifest.rows:
             raise UserError(f"{file}: has {len(samples)} rows but the manifest says {self.manifest.rows}.")
         needed = ["id", "subject", "group", *self.manifest.protocols.values(), *self.manifest.targets]
-        needed += [view.lengths for view in self.manifest.views.values() if view.lengths]
+        needed += [column for view in self.manifest.views.values() for column in (view.lengths, view.present) if column]
         for column in needed:
             if column not in samples.columns:
                 raise UserError(f"{file}: column {column} is missing.")
@@ -115,17 +114,24 @@ class Corpus:
     def present(self, views: Sequence[str]) -> np.ndarray | None:
         """[N, len(views)] whether a row has a view; None where all have all."""
         check_views(views, self.manifest.views, self.folder)
-        file, known = str(self.folder / SAMPLES), {}
-        for view in self.manifest.views:
-            if has(view) in self.samples.columns:
-                values = self.samples[has(view)].to_numpy()
+        if not self._known.keys() & set(views):
+            return None
+        return np.column_stack([self._known.get(view, np.ones(self.manifest.rows, bool)) for view in views])
+
+    @cached_property
+    def _known(self) -> dict[str, np.ndarray]:
+        """View that rows lack → which have it [N]."""
+        file, found = str(self.folder / SAMPLES), {}
+        for view, info in self.manifest.views.items():
+            if info.present:
+                values = self.samples[info.present].to_numpy()
                 if not np.isin(values, (0.0, 1.0)).all():
-                    raise UserError(f"{file}: column {has(view)} holds other values than 0 and 1.")
-                known[view] = values == 1
-        partitions = [self.samples[column].to_numpy(str) for column in self.manifest.protocols.values()]
-        check_presence(known, list(self.manifest.views), partitions, self.samples["id"].tolist(), file)
-        there = np.column_stack([known.get(view, np.ones(self.manifest.rows, bool)) for view in views])
-        return None if there.all() else there
+                    raise UserError(f"{file}: column {info.present} holds other values than 0 and 1.")
+                found[view] = values == 1
+        if found:
+            partitions = {name: self.samples[name].to_numpy(str) for name in self.manifest.protocols.values()}
+            check_presence(found, list(self.manifest.views), partitions, self.samples["id"].tolist(), file, {})
+        return found
 
     def partition(self, protocol: str) -> np.ndarray:
         """[N] partition names under `protocol`; `leak_free` is refused where it cannot be had."""
@@ -172,16 +178,19 @@ class Corpus:
             check_target(self.samples[target].to_numpy(), ids, self.manifest.targets[target], file, target)
         return self.samples[list(targets)].to_numpy()
 
-    def _lacking(self, view: str, fitted: np.ndarray) -> tuple[int, ...]:
-        """How many of the rows `fitted` [N] lack each of the views; empty where none does. Rows without any are refused."""
-        present = self.present(view.split("+"))
-        if present is None:
+    def _lacking(self, views: Sequence[str], partition: np.ndarray) -> tuple[int, ...]:
+        """How many of the rows to fit on lack each of the views; empty where none does. Refused where some have none of
+        them, or none of train has all."""
+        present = self.present(views)
+        fitted = np.isin(partition, ("train", "unlabelled"))
+        if present is None or present[fitted].all():
             return ()
-        if nothing := int((~present[fitted].any(axis=1)).sum()):
-            raise UserError(
-                f"{self.folder}: {nothing:,} of {fitted.sum():,} rows to fit on lack view {view}; name others beside it "
-                "with --view."
-            )
+        nothing = int((~present[fitted].any(axis=1)).sum())
+        if nothing or not present[partition == "train"].all(axis=1).any():
+            what = f"{nothing:,} of {fitted.sum():,} rows to fit on have none" if nothing else "no row of train has all"
+            complete = [view for view in self.manifest.views if self.present([view]) is None]
+            which = f" (every row has {' and '.join(complete)})" if complete else ""
+            raise UserError(f"{self.folder}: {what} of {'+'.join(views)}; name other views with --view{which}.")
         return tuple((~present[fitted]).sum(axis=0).tolist())
 
     def facts(self, protocol: str, targets: Sequence[str] = (), view: str | None = None) -> CorpusFacts:
@@ -197,7 +206,7 @@ class Corpus:
         view = "+".join(usable) if view == ALL_VIEWS else view or usable[0]
         check_views(view.split("+"), self.manifest.views, self.folder)
         widths = tuple(int(np.prod(self.info(name).shape[1:], dtype=np.int64)) for name in view.split("+"))
-        lacking = self._lacking(view, inside["train"] | inside["unlabelled"])
+        lacking = self._lacking(view.split("+"), partition)
         kinds = [self.manifest.targets[target] for target in targets]
         found = [finding for finding in self.manifest.findings if finding.protocol == protocol]
         return CorpusFacts(
@@ -225,7 +234,12 @@ class Corpus:
 def _said(lacking: Sequence[int], view: str) -> list[str]:
     """A sentence for every view that rows lack."""
     counts = zip(lacking, view.split("+"), strict=False)
-    return [f"View {name} is missing in {count:,} rows to fit on." for count, name in counts if count]
+    return [
+        f"View {name} is missing in {count:,} of the rows to fit on; what takes every view of a row is left out, and shares "
+        "of rows whose view is hidden are of the others."
+        for count, name in counts
+        if count
+    ]
 
 
 def open_corpus(path: str | Path) -> Corpus:

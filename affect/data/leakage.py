@@ -18,17 +18,7 @@ import pandas as pd
 
 from affect.data.checks import plain_text, quoted, shown, straddling, ungrouped
 from affect.data.copies import Sketch, copies, sketch, steps, take
-from affect.data.manifest import (
-    LEAK_FREE,
-    PARTITIONS,
-    SCORED,
-    STOPPING,
-    UNKNOWN,
-    Finding,
-    TargetInfo,
-    ViewInfo,
-    has,
-)
+from affect.data.manifest import LEAK_FREE, PARTITIONS, SCORED, STOPPING, UNKNOWN, Finding, TargetInfo, ViewInfo
 from affect.errors import UserError
 from affect.streams import stream
 from affect.study import CorpusFacts
@@ -80,7 +70,7 @@ def findings(
     for view, info in views.items():
         file = folder / info.file
         most = SAMPLE_BYTES // (4 * math.prod(info.shape[1:]))
-        known = order[samples[has(view)].to_numpy()[order] == 1] if has(view) in samples else order
+        known = order[samples[info.present].to_numpy()[order] == 1] if info.present else order
         rows = known[: min(SAMPLE_ROWS, max(FEWEST_ROWS, most))]
         sample = np.concatenate([take(file, rows[here]) for here in steps(file, len(rows))])
         sketches[view] = sketch(file, sample, stream(0, "leakage", view))
@@ -98,7 +88,11 @@ def findings(
         # Protocols may share partitions and views.
         key = (column, *usable)
         if usable and key not in recurring:
-            recurring[key] = _recurring([sketches[view] for view in usable], texts, samples, column)
+            present = np.ones((len(samples), len(usable)), bool)
+            for number, view in enumerate(usable):
+                if mask := views[view].present:
+                    present[:, number] = samples[mask].to_numpy() == 1
+            recurring[key] = _recurring([sketches[view] for view in usable], present, texts, samples, column)
         told = of_table(samples, column, groups, protocols) + recurring.get(key, [])
         for view in usable:
             of_columns = [("label_encoded", sentence) for sentence in encoded[view, column]]
@@ -175,14 +169,29 @@ def _apart(samples: pd.DataFrame, key: str, column: str, what: str) -> str:
     )
 
 
-def _recurring(sketches: Sequence[Sketch], texts: np.ndarray, samples: pd.DataFrame, column: str) -> list[Told]:
-    """Rows of development and test that an earlier partition holds as well, and those of test among unlabelled rows."""
+def _recurring(
+    sketches: Sequence[Sketch], present: np.ndarray, texts: np.ndarray, samples: pd.DataFrame, column: str
+) -> list[Told]:
+    """Rows of development and test that an earlier partition holds as well, and those of test among unlabelled rows.
+    `present` [N, V]: earlier rows that lack views count as copies of rows that are the same in the others."""
     partitions = samples[column].to_numpy(object)
     train, development, test, unlabelled = (np.flatnonzero(partitions == name) for name in PARTITIONS)
     pairs = ((development, train), (test, np.concatenate([train, development])))
-    found = [(of, *copies(sketches, texts, of, among)) for of, among in pairs]
+
+    def copied(of: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """Exact and near copies [2, n] of the rows `of` [n]."""
+        best = np.full((2, len(of)), -1)
+        for views in np.unique(present[among], axis=0):
+            same = among[(present[among] == views).all(axis=1)]
+            there = [sketch for sketch, has in zip(sketches, views, strict=True) if has]
+            if there:
+                best = np.maximum(best, copies(there, texts, of, same))
+        best[1, best[0] >= 0] = -1
+        return best
+
+    found = [(of, *copied(of, among)) for of, among in pairs]
     rows, exact, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    hidden = np.maximum(*copies(sketches, texts, test, unlabelled))
+    hidden = copied(test, unlabelled).max(axis=0)
     told = []
     for kind, of, partner, where in (
         ("rows_recur", rows, exact, "development and test occur in another partition as well, the same in every view"),

@@ -11,8 +11,11 @@ from typing import Any
 
 from affect.errors import UserError
 
-FORMAT = 2
-"""Version of the corpus format. 2 brought classes, counts, notes, lengths and the leakage gate."""
+FORMAT = 3
+"""Version of the corpus format. 2 brought classes, counts, notes, lengths and the leakage gate; 3 views that rows lack, and
+only corpora with such have it."""
+OLDEST = 2
+"""The first version that is still read."""
 MANIFEST = "manifest.json"
 SAMPLES = "samples.parquet"
 PARTITIONS = ("train", "development", "test", "unlabelled")
@@ -38,6 +41,8 @@ class ViewInfo:
     """Protocol on whose training rows the view was fitted; empty for views that were fitted on nothing."""
     lengths: str = ""
     """Column of the sample table with the number of valid steps of a view [N, T, ...] padded with zeros."""
+    present: str = ""
+    """Column of the sample table that says with 1 and 0 which rows have the view; empty where all have it."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,6 @@ class TargetInfo:
     kind: str = "continuous"
     classes: tuple[str, ...] = ()
     """Of the kind `class`: names of the classes, whose labels are their positions 0..C-1."""
-
-
-def has(view: str) -> str:
-    """Column of the sample table that says with 1 and 0 which rows have a view; there where some lack it."""
-    return f"has_{view}"
 
 
 def class_target(*names: str) -> TargetInfo:
@@ -121,7 +121,11 @@ class Manifest:
     """SHA-256 of the contents, 64 hexadecimal digits."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        raw = asdict(self)
+        for view in raw["views"].values():
+            if not view["present"]:  # as in format 2
+                del view["present"]
+        return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, file: Path) -> Manifest:
@@ -137,9 +141,9 @@ class Manifest:
             raise UserError(f"{file}: key format holds {version!r}, not a version number.")
         if version > FORMAT:
             raise UserError(f"{file}: format {version} is newer than this affect reads ({FORMAT}); update affect.")
-        if version < FORMAT:
+        if version < OLDEST:
             raise UserError(
-                f"{file}: format {version} is older than this affect reads ({FORMAT}); run the same affect prepare again "
+                f"{file}: format {version} is older than this affect reads ({OLDEST}); run the same affect prepare again "
                 "with --overwrite: unchanged contents keep their fingerprint, and so their results."
             )
         _keys(raw, cls, file, "")
@@ -228,8 +232,9 @@ def _strings(raw: Mapping[str, Any], key: str, file: Path, place: str = "") -> t
 
 
 def _view(item: Any, file: Path, place: str) -> ViewInfo:
+    item = {"present": "", **item} if isinstance(item, dict) else item
     _keys(item, ViewInfo, file, place)
-    for key in ("file", "dtype", "features", "protocol", "lengths"):
+    for key in ("file", "dtype", "features", "protocol", "lengths", "present"):
         _check(item, key, str, file, f"{place}.")
     path = PurePosixPath(item["file"])
     if path.is_absolute() or ".." in path.parts:

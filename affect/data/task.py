@@ -206,9 +206,12 @@ class Task:
             return own
         n = len(self._train_rows) - (len(self._rows["test"]) if self.spec.transductive else 0)
         present = np.ones((len(self._train_rows), len(self._arrays)), bool) if own is None else own
-        drawn, leading = self._label_order(seed), np.arange(self.classes)
+        drawn = self._label_order(seed)
+        drawn = drawn[present[drawn].all(axis=1)]
+        _, first = np.unique(self._targets[self._rows["train"][drawn], 0], return_index=True)
+        leading = drawn[np.sort(first)] if self.classes else drawn[:0]
         order = stream(seed, "missing_views", self.spec.fold).permutation(n)
-        order = np.concatenate([order[~np.isin(order, drawn[leading])], drawn[leading]])
+        order = np.concatenate([order[~np.isin(order, leading)], leading])
         order = order[present[order].all(axis=1)]
         known = np.isin(order, self.labelled(seed))
         for rows in (order[known], order[~known]):
@@ -278,14 +281,16 @@ class Task:
         )
 
     def parts(self, seed: int) -> list[Part]:
-        """Labelled training rows, development and test with their targets. For finished fits only."""
+        """Labelled training rows that lack no view in the corpus, development and test with their targets. For finished fits
+        only."""
         ids = self.corpus.samples["id"].to_numpy()
+        train = self._rows["train"][self.labelled(seed)]
         rows = {
-            "train": self._rows["train"][self.labelled(seed)],
+            "train": train if self._has is None else train[self._has[train].all(axis=1)],
             "development": self._rows["development"],
             "test": self._rows["test"],
         }
-        return [Part(name, self._inputs(r, seed), self._targets[r], ids[r]) for name, r in rows.items()]
+        return [Part(name, self._inputs(r, seed), self._targets[r], ids[r]) for name, r in rows.items() if len(r)]
 
 
 def _some(inputs: Inputs, index: np.ndarray) -> Inputs:

@@ -24,6 +24,7 @@ from affect.data.manifest import (
     FORMAT,
     LEAK_FREE,
     MANIFEST,
+    OLDEST,
     PROTOCOLS,
     SAMPLES,
     UNKNOWN,
@@ -32,7 +33,6 @@ from affect.data.manifest import (
     TargetInfo,
     ViewInfo,
     check_name,
-    has,
 )
 from affect.data.staging import publish, restore, staged, sync, sync_folder
 from affect.errors import UserError
@@ -115,30 +115,31 @@ def write_corpus(
     for view, given in views.items():
         if not view.replace("_", "").replace("-", "").isalnum():
             raise UserError(f"{folder}: {view!r} is no name for a view; use letters, digits, _ and -.")
-        if has(view) in targets:
-            raise UserError(f"{folder}: target {has(view)} would say which rows have view {view}; name it otherwise.")
+        if given.present is not None and f"has_{view}" in table:
+            raise UserError(f"{folder}: has_{view} says which rows have view {view}; name that target otherwise.")
         where = given.file or str(folder)
         if len(given.shape) < 2 or math.prod(given.shape[1:]) == 0:
             raise UserError(f"{where}: view {view} has shape {list(given.shape)}; it needs rows and columns.")
         if given.shape[0] != len(table):
             raise UserError(f"{where}: view {view} has {given.shape[0]} rows but {samples_file} has {len(table)}.")
-    present = {view: given.present for view, given in views.items() if given.present is not None}
-    partitions = [table[column].to_numpy(str) for column in dict.fromkeys(protocols.values())]
-    checks.check_presence(present, list(views), partitions, table["id"].tolist(), samples_file)
+    present = {v: given.present for v, given in views.items() if given.present is not None and not given.present.all()}
+    partitions = {column: table[column].to_numpy(str) for column in protocols.values()}
+    checks.check_presence(present, list(views), partitions, table["id"].tolist(), samples_file, called or {})
+    masks = {view: f"has_{view}" for view in present}
     for view, there in present.items():
-        table[has(view)] = there.astype(np.float64)
+        table[masks[view]] = there.astype(np.float64)
     with staged(folder) as partial:
         (partial / "views").mkdir()
         ids = table["id"].tolist()
         digests = {view: _write_view(partial, view, given, ids) for view, given in views.items()}
         _write_samples(partial / SAMPLES, table)
         infos = {
-            v: ViewInfo(f"views/{v}.npy", g.shape, "float32", g.features, g.protocol, g.lengths)
+            v: ViewInfo(f"views/{v}.npy", g.shape, "float32", g.features, g.protocol, g.lengths, masks.get(v, ""))
             for v, g in views.items()
         }
         columns = {view: given.columns for view, given in views.items()}
         manifest = Manifest(
-            format=FORMAT,
+            format=FORMAT if present else OLDEST,
             name=name,
             title=title,
             banner=banner,

@@ -195,6 +195,30 @@ def task_spec(resolved: Resolved, label_fraction: float, row: Row) -> TaskSpec:
     )
 
 
+def unsuited(resolved: Resolved, row: Row) -> str:
+    """What a row does that rules out rows which lack views, where the corpus or the row itself has such; empty where it can
+    be fitted."""
+    corpus, system = resolved.corpus, get_system(row.system)
+    views = corpus.view.split("+")
+    seen = range(len(views)) if row.only is None else (row.only,)
+    lacking = {view: count for view, count in enumerate(corpus.lacking) if count and view in seen}
+    if row.discard and lacking:
+        return f"discards rows that lack a view; {corpus.name} has such of its own, and how many depends on the seed."
+    hidden = row.missing > 0 and not row.discard
+    if not lacking and not hidden:
+        return ""
+    known = system.may_lack(candidates_of(system, row, resolved)[0].settings, len(views))
+    for view, count in lacking.items():
+        if view not in known:
+            does = (
+                f"does without {' and '.join(views[v] for v in known)} alone" if known else "takes every view of a row"
+            )
+            return f"{does}, and {count:,} of the rows to fit on in {corpus.name} lack {views[view]}."
+    if hidden and len(views) - 1 not in known:
+        return f"takes every view of a row, and a share of {row.missing:g} lacks {views[-1]}."
+    return ""
+
+
 def discards_too_much(resolved: Resolved, label_fraction: float, row: Row) -> str:
     """Why a row that discards incomplete rows has too few labels left to be fitted; empty where it has enough. One corner
     of a grid must not stop a study."""

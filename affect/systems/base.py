@@ -7,7 +7,7 @@ computation, estimators one after another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -209,10 +209,6 @@ class System(Protocol):
         """Whether it fits on the corpus' text column instead of a numeric view."""
 
     @property
-    def takes_missing_views(self) -> bool:
-        """Whether it knows which views a row lacks. Others would take zeros, the training means, for what was seen."""
-
-    @property
     def seeded(self) -> bool:
         """False where a fit depends on the seed through the labelled subset alone."""
 
@@ -221,6 +217,9 @@ class System(Protocol):
 
     def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
         """The targets for which a fit with these settings has a meaning (weight above zero)."""
+
+    def may_lack(self, settings: Settings, views: int) -> Collection[int]:
+        """Which of the views (0-based) rows to fit on may lack. It would take others for seen: zeros, the training means."""
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         """Replicates with equal structure may share a pack."""

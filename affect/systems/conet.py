@@ -84,5 +84,6 @@ SYSTEMS = (
         conet_network,
         SHARED | CLASSIFICATION,
         {"paper": {}},
+        takes_missing_views=True,
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,6 @@ class EstimatorSystem:
     kernel: bool = False
     """Whether its estimators see, in the place of a row's columns, its RBF kernel with each labelled row."""
     needs_text: bool = False
-    takes_missing_views: bool = False
     version: int = 1
     paper: str = "floor"
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
@@ -55,6 +54,9 @@ class EstimatorSystem:
 
     def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
         return tuple(targets)
+
+    def may_lack(self, settings: Settings, views: int) -> Collection[int]:
+        return ()
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if self.classes != bool(facts.classes):

@@ -1,9 +1,9 @@
 """Deep generative models of one view: M2 (Kingma et al. 2014), SDGM (Maaløe et al. 2016) and P2's SDGM+ (Eq. 18).
 
-M2 and SDGM take all views side by side as one, and missing ones as they are filled in. SDGM+ sees the views that are
-never missing; its auxiliary variable stands for the others. P2 ran M2 and SDGM with "their default settings": the preset
-`paper` has those of their authors' code (sizes and units), the hyperparameters' own defaults are SMVAE's. Predictions
-of SDGM and SDGM+ take a at the mean of q(a|x).
+M2 and SDGM take all views side by side as one, and need them all. SDGM+ sees the views that are never missing; its auxiliary
+variable stands for the others. P2 ran M2 and SDGM with "their default settings": the preset `paper` has those of their
+authors' code (sizes and units), the hyperparameters' own defaults are SMVAE's. Predictions of SDGM and SDGM+ take a at the
+mean of q(a|x).
 """
 
 from __future__ import annotations
@@ -137,7 +137,6 @@ SYSTEMS = (
         latents.encodable(m2_network),
         SHARED | CLASSIFICATION | latents.SETTINGS,
         {"paper": _M2, "author_code": _CODE},
-        takes_missing_views=False,
     ),
     latents.EncodableSystem(
         "SDGM",
@@ -145,7 +144,6 @@ SYSTEMS = (
         latents.encodable(partial(sdgm_network, plus=False)),
         SHARED | CLASSIFICATION | latents.SETTINGS | _AUXILIARY,
         {"paper": _SDGM, "author_code": _CODE},
-        takes_missing_views=False,
     ),
     GenerativeSystem(
         "SDGM+",
@@ -153,5 +151,6 @@ SYSTEMS = (
         partial(sdgm_network, plus=True),
         SHARED | CLASSIFICATION | _PLUS,
         {"paper": {}, "author_code": _CODE},
+        takes_missing_views=True,
     ),
 )

@@ -173,6 +173,7 @@ def _system(name: str, does: str, imputer: Imputer, stage: Stage | None = None) 
         {**_ON_FEATURES, **{PREFIX + setting: hp for setting, hp in own.items()}},
         _SMVAE.presets,
         version=2 if stage else 1,
+        takes_missing_views=True,
         imputer=imputer,
         stage=stage,
     )

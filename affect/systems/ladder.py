@@ -13,7 +13,7 @@ the clean path; batch size 256.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,6 @@ class LadderSystem:
     paper: str = "ladder"
     presets: Mapping[str, Settings] = field(default_factory=lambda: {"paper": {}})
     needs_text: bool = False
-    takes_missing_views: bool = False
     seeded: bool = True
 
     @property
@@ -117,6 +116,9 @@ class LadderSystem:
     def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
         weights = self.weights(settings, targets)
         return tuple(name for name, weight in zip(targets, weights, strict=True) if weight > 0)
+
+    def may_lack(self, settings: Settings, views: int) -> Collection[int]:
+        return ()
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         family = (

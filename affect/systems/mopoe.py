@@ -58,5 +58,6 @@ SYSTEMS = (
         latents.encodable(mopoe_network),
         SHARED | CLASSIFICATION | latents.SETTINGS,
         {"paper": {}, "author_code": AUTHOR_CODE | {"c": 5.0, "alpha": "rows"}},
+        takes_missing_views=True,
     ),
 )

@@ -175,6 +175,7 @@ SYSTEMS = (
         latents.encodable(mvae_network),
         SHARED | CLASSIFICATION | latents.SETTINGS | _MIXTURE,
         {"paper": {}, "author_code": _CODE | {"c": 5.0}},
+        takes_missing_views=True,
     ),
     latents.EncodableSystem(
         "SMVAE",
@@ -182,6 +183,7 @@ SYSTEMS = (
         latents.encodable(smvae_network),
         SHARED | CLASSIFICATION | latents.SETTINGS | _MIXTURE,
         {"paper": {}, "author_code": _CODE | {"c": 5.0}},
+        takes_missing_views=True,
     ),
     GenerativeSystem(
         "SiMVAE",
@@ -189,5 +191,6 @@ SYSTEMS = (
         simvae_network,
         SHARED | _INCOMPLETE | _MIXTURE,
         {"paper": {}, "author_code": _CODE | {"c2": 5.0}},
+        takes_missing_views=True,
     ),
 )

@@ -92,7 +92,13 @@ class Stage:
         keys = [self._key(each, index, device) for each, index in zip(replicates, rows, strict=True)]
 
         def train(chosen: Sequence[int]) -> list[Parameters]:
-            return self._train(system, [replicates[k] for k in chosen], [rows[k] for k in chosen], device)
+            # Batches are stacked, so those learn together that have equally many complete rows.
+            found: dict[int, Parameters] = {}
+            for count in dict.fromkeys(len(rows[k]) for k in chosen):
+                some = [k for k in chosen if len(rows[k]) == count]
+                learned = self._train(system, [replicates[k] for k in some], [rows[k] for k in some], device)
+                found.update(zip(some, learned, strict=True))
+            return [found[k] for k in chosen]
 
         return [found if _finite(found) else None for found in kept(keys, train)]
 

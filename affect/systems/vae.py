@@ -16,7 +16,7 @@ in). It does not have that code's cut of the labelled rows into ten batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,8 @@ class GenerativeSystem:
     version: int = 1
     paper: str = "smvae"
     needs_text: bool = False
-    takes_missing_views: bool = True
+    takes_missing_views: bool = False
+    """Whether it knows which views rows lack: those that its setting `incomplete` names or, without one, any."""
     seeded: bool = True
 
     def check(self, settings: Settings) -> None:
@@ -94,6 +95,13 @@ class GenerativeSystem:
 
     def scored_targets(self, settings: Settings, targets: Sequence[str]) -> tuple[str, ...]:
         return tuple(targets)
+
+    def may_lack(self, settings: Settings, views: int) -> Collection[int]:
+        if not self.takes_missing_views:
+            return ()
+        if "incomplete" in settings:
+            return missing.incomplete_views(self.name, str(settings["incomplete"]), views)
+        return range(views)
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         if not facts.classes:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from affect.data.corpus import open_corpus
-from affect.data.manifest import FORMAT, MANIFEST, SAMPLES
+from affect.data.manifest import FORMAT, MANIFEST, OLDEST, SAMPLES
 from affect.data.task import Task
 from affect.data.writer import array_view
 from affect.errors import UserError
@@ -212,7 +212,7 @@ TARGET = {"low": 1, "high": 5, "kind": "continuous", "classes": []}
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"format": FORMAT - 1}, f"format {FORMAT - 1} is older than this affect reads ({FORMAT}); run the same"),
+        ({"format": OLDEST - 1}, f"format {OLDEST - 1} is older than this affect reads ({OLDEST}); run the same"),
         ({"format": FORMAT + 1}, f"format {FORMAT + 1} is newer than this affect reads"),
         ({"format": "1"}, "key format holds '1'"),
         ({"format": True}, "key format holds True"),

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affect.choices import unfit_for
 from affect.data.corpus import Corpus, open_corpus
-from affect.data.manifest import SAMPLES
+from affect.data.manifest import FORMAT, OLDEST, SAMPLES
 from affect.data.task import Task, column_moments
+from affect.engine.plan import unsuited
 from affect.errors import UserError
-from affect.study import Row
-from affect.systems import get_system
-from affect.systems.base import Replicate, resolve_settings
+from affect.resolved import Resolved
+from affect.study import Row, Scale, Study
+from affect.systems import get_system, registry
+from affect.systems.base import Replicate, fit_pack, resolve_settings
 from affect.trial import TaskSpec
 from tests.data.test_table import run
 
@@ -67,7 +68,11 @@ def test_empty_cells_are_rows_without_the_view(corpus):
     assert np.isnan(corpus.samples["mood"].iloc[-1])
     facts = corpus.facts("as_published", view="eeg+eye")
     assert (facts.lacking, facts.classes) == ((1, 35), 2)
-    assert "View eye is missing in 35 rows to fit on." in facts.findings
+    assert any(
+        said.startswith("View eye is missing in 35 of the rows to fit on; what takes") for said in facts.findings
+    )
+    assert corpus.manifest.format == FORMAT
+    assert prepared(corpus.folder.parent, people().dropna(subset=["eeg_a", "eye_a"])).manifest.format == OLDEST
 
 
 def test_every_way_of_saying_it_gives_the_same_corpus(corpus, tmp_path):
@@ -120,14 +125,20 @@ def test_what_contradicts_itself_is_refused(tmp_path):
         "clips.csv: row c0 has no view at all; leave it out."
     )
     assert refused(lambda f: empty(f, 155, "eye_a", "eye_b"), *both) == (
-        "clips.csv: row c155 of test lacks view eye, but only rows of train and unlabelled may lack one; make it "
+        "clips.csv: column split: row c155 of test lacks view eye, but only rows of train and unlabelled may lack one; make it "
         "unlabelled or leave it out."
     )
     assert refused(lambda f: empty(f, range(120), "eye_a", "eye_b"), *both) == (
-        "clips.csv: no row of train has view eye; leave the view out."
+        "clips.csv: column split: no row of train has view eye; leave the view out."
     )
-    assert "target has_eye would say which rows have view eye" in refused(
-        nothing, *both, "--target", "has_eye=score:0:9"
+    assert "has_eye says which rows have view eye" in refused(nothing, *both, "--target", "has_eye=score:0:9")
+    assert "--may-lack eye=...: eye is given twice" in refused(nothing, *both, "--may-lack", "eye=with_eye")
+    assert refused(nothing, "--may-lack", "eye=") == "--may-lack eye=: expected VIEW or VIEW=COL."
+    assert "view eye: column eye_there is the mask of view eye, not a feature" in refused(
+        lambda f: f.insert(0, "eye_there", 1), "--may-lack", "eye=eye_there"
+    )
+    assert refused(lambda f: f.fillna(0.0, inplace=True), *both[:2]) == (
+        "--may-lack eeg: no row of clips.csv is without numbers; leave it out, or name the column that tells."
     )
     assert refused(nothing, "--may-lack", "ecg") == "--may-lack ecg: unknown view ecg; --view names eeg, eye."
     assert "row c1: 'none' is none of the classes low, high" in refused(
@@ -143,6 +154,9 @@ def test_a_corpus_that_was_changed_by_hand_is_refused(corpus):
         changed.to_parquet(corpus.folder / SAMPLES)
         with pytest.raises(UserError, match=re.escape(sentence)):
             open_corpus(corpus.folder).present(["eye"])
+    samples.drop(columns="has_eye").to_parquet(corpus.folder / SAMPLES)
+    with pytest.raises(UserError, match="column has_eye is missing"):
+        open_corpus(corpus.folder).present(["eye"])
 
 
 def test_a_task_takes_means_for_them_and_hides_others_beside(corpus):
@@ -174,34 +188,84 @@ def test_a_task_takes_means_for_them_and_hides_others_beside(corpus):
         assert present.any(axis=1).all(), "what lacks the first view keeps the last"
         assert (~present[whole, 1]).sum() == pytest.approx(0.4 * whole.sum(), abs=1)
     labelled, *_ = open_task(corpus).parts(0)
-    there_of = there[labelled.inputs.rows]
-    assert not labelled.inputs.numpy()[~there_of[:, 1], 3:].any()
+    assert labelled.inputs.present is None, "scored rows have every view"
+    assert len(labelled.inputs) == whole[task.labelled(0)].sum()
+
+
+def test_hiding_leaves_every_class_a_whole_row_with_a_label(corpus):
+    for seed in range(60):
+        task = open_task(corpus, fraction=0.05, missing=0.5)
+        data = task.fit_data(seed)
+        own = corpus.present(["eeg", "eye"])[data.train.rows[data.labelled]].all(axis=1)
+        left = data.train.present[data.labelled].all(axis=1)
+        for mood in (0, 1):
+            of_class = data.y_labelled[:, 0] == mood
+            room = left.sum() >= 2
+            assert left[of_class].any() or not own[of_class].any() or not room
+
+
+def test_a_copy_is_found_in_the_views_that_both_have(tmp_path):
+    g = np.random.default_rng(1)
+    frame = people().drop(index=2).reset_index(drop=True)
+    for column in "defghij":
+        frame[f"eeg_{column}"] = g.normal(size=len(frame))
+    eeg = [column for column in frame if column.startswith("eeg_")]
+    lacking = np.flatnonzero(frame["eye_a"].isna() & (frame["split"] == "train"))[:3]
+    test = np.flatnonzero(frame["split"] == "test")[:3]
+    frame.loc[test[0], eeg] = frame.loc[lacking[0], eeg].to_numpy()
+    frame.loc[test[1:], eeg] = frame.loc[lacking[1:], eeg].to_numpy() + 1e-3
+    found = {each.kind: each.sentence for each in prepared(tmp_path, frame, "--may-lack", "eye").manifest.findings}
+    first, second = (frame["clip"][rows[:2]].tolist() for rows in (test, lacking))
+    assert "1 of 60 rows of development and test" in found["rows_recur"]
+    assert f"such as {first[0]} of test and {second[0]} of train" in found["rows_recur"]
+    assert "2 of 60 rows" in found["rows_nearly_recur"]
+
+
+def resolved(corpus: Corpus, *rows: Row, **overrides: str) -> Resolved:
+    study = Study("s", "S", "P", (), "accuracy", {"demo": Scale("c", rows, 1)}, ())
+    facts = corpus.facts("as_published", view="eeg+eye")
+    return Resolved(study, "demo", facts, rows, (1.0,), 1, 1, "paper", "as_published", overrides, "cpu")
 
 
 def test_what_takes_every_view_is_left_out(corpus):
-    facts = corpus.facts("as_published", view="eeg+eye")
-    assert unfit_for(Row("SMVAE"), facts) == ""
-    assert unfit_for(Row("M2"), facts) == "takes every view of a row, and 1 of the rows to fit on in out lack eeg."
-    assert (
-        unfit_for(Row("M2", only=1), facts)
-        == "takes every view of a row, and 35 of the rows to fit on in out lack eye."
-    )
-    assert "discards" in unfit_for(Row("SiMVAE", missing=0.1, discard=True), facts)
-    complete = replace(facts, lacking=())
-    assert unfit_for(Row("M2"), complete) == ""
-    assert "a share of 0.1 lacks one" in unfit_for(Row("M2", missing=0.1), complete)
-    with pytest.raises(UserError, match="1 of 140 rows to fit on lack view eeg"):
+    def why(row: Row, **overrides: str) -> str:
+        return unsuited(resolved(corpus, row, **overrides), row)
+
+    assert why(Row("SMVAE")) == ""
+    assert why(Row("M2")) == "takes every view of a row, and 1 of the rows to fit on in out lack eeg."
+    assert why(Row("M2", only=1)) == "takes every view of a row, and 35 of the rows to fit on in out lack eye."
+    assert why(Row("SiMVAE")) == "does without eye alone, and 1 of the rows to fit on in out lack eeg."
+    assert why(Row("SiMVAE"), incomplete="all") == ""
+    assert "discards rows" in why(Row("SiMVAE", missing=0.1, discard=True))
+    whole = resolved(corpus, Row("M2"))
+    whole = replace(whole, corpus=replace(whole.corpus, lacking=()))
+    assert unsuited(whole, Row("M2")) == unsuited(whole, Row("M2", missing=0.1, discard=True)) == ""
+    assert "a share of 0.1 lacks eye" in unsuited(whole, Row("M2", missing=0.1))
+    with pytest.raises(UserError, match="1 of 140 rows to fit on have none of eeg; name other views with --view"):
         corpus.facts("as_published", view="eeg")
 
 
-@pytest.mark.parametrize("name", ["SMVAE", "SiMVAE", "CoNet", "SoftImputeALS"])
-def test_systems_fit_on_them(corpus, name):
+TASKS = {"plain": {}, "hidden": {"missing": 0.3}, "transductive": {"transductive": True}}
+CAPABLE = [name for name in registry() if get_system(name).may_lack(resolve_settings(get_system(name), "paper"), 2)]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("name", CAPABLE)
+def test_a_pack_of_seeds_fits_on_them(corpus, tmp_path, name, kind):
+    """Whatever of the rows each seed has whole."""
     system = get_system(name)
-    small = {"hidden": "8", "latent": 4, "epochs": 2, "batch_size": 20, "incomplete": "all"}
-    settings = resolve_settings(system, "paper", small)
-    fitting = system.begin([Replicate(open_task(corpus).fit_data(0), settings, 0)], device="cpu")
-    while fitting.epoch < fitting.epochs:
-        fitting.advance()
-    (fit,) = fitting.fits()
-    assert fit.status == "complete"
-    assert fit.impute is None or np.isfinite(fit.impute(open_task(corpus).fit_data(0).train)).all()
+    if name == "SDGM+":  # needs a view that all rows have
+        corpus = prepared(tmp_path, people().drop(index=2), "--may-lack", "eye")
+    few = {"hidden": "8", "latent": 3, "epochs": 2}
+    beforehand = {f"{prefix}{key}": value for prefix in ("inputs_", "imputer_") for key, value in few.items()}
+    for preset, fixed in system.presets.items():
+        batches = {"batches": 2} if "batches" in fixed else {"batch_size": 20}
+        own = {**few, **batches, **beforehand, **({"incomplete": "all"} if name == "SiMVAE" else {})}
+        settings = resolve_settings(system, preset, own)
+        task = open_task(corpus, **TASKS[kind])
+        packed = fit_pack(system, [Replicate(task.fit_data(seed), settings, seed) for seed in range(4)], device="cpu")
+        assert [fit.status for fit in packed] == ["complete"] * 4
+        train = task.fit_data(3).train
+        assert packed[3].impute is None or np.isfinite(packed[3].impute(train)).all()
+        (alone,) = fit_pack(system, [Replicate(task.fit_data(3), settings, 3)], device="cpu")
+        np.testing.assert_array_equal(alone.predict(train), packed[3].predict(train))

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,6 @@ class Toy:
     description: str = "a toy"
     presets: Mapping[str, Settings] = field(default_factory=lambda: {"paper": {}})
     needs_text: bool = False
-    takes_missing_views: bool = False
     seeded: bool = True
 
     @property
@@ -86,6 +85,9 @@ class Toy:
         weights = {"arousal": settings["alpha"], "valence": settings["beta"]}
         rest = 1 - settings["alpha"] - settings["beta"]
         return tuple(name for name in targets if weights.get(name, rest) > 1e-9)
+
+    def may_lack(self, settings: Settings, views: int) -> Collection[int]:
+        return ()
 
     def structure(self, settings: Settings, facts: Facts) -> tuple[Any, ...]:
         return ("toy", facts, settings["width"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -86,6 +86,7 @@ def prepare(args: argparse.Namespace) -> Corpus:
         raise UserError(
             "--view NAME=SOURCE, --features PATH or --audio FOLDER: exactly one must say what the views are."
         )
+    masks = _masks(args.may_lack, sources)
     stored = {
         "id": args.id,
         "subject": args.subject,
@@ -106,18 +107,16 @@ def prepare(args: argparse.Namespace) -> Corpus:
         called[target] = table.need(column)
         samples[target] = _classes(table, column, info, ids) if info.classes else table.column_floats(column, ids)
     notes: tuple[str, ...] = ()
+    called |= {f"mask of view {view}": table.need(column) for view, column in masks.items() if column}
     if sources:
-        masks = _masks(args.may_lack, sources)
         views = {
             view: _view(view, source, table, ids, called, args.out.parent, view in masks)
             for view, source in sources.items()
         }
         for view, column in masks.items():
-            views[view] = replace(views[view], present=_present(views[view], column, table, ids))
+            views[view] = replace(views[view], present=_present(view, views[view], column, table, ids))
         if args.feature_set:
             views = {view: replace(given, features=args.feature_set) for view, given in views.items()}
-    elif args.may_lack:
-        raise UserError(f"--may-lack {args.may_lack[0]}: goes with --view; rows without features are left out.")
     else:
         attached = options.attach(samples, args, _no_recordings)
         samples, views, notes = attached.samples, attached.views, attached.notes
@@ -150,7 +149,9 @@ def parse_target(text: str) -> tuple[str, tuple[str, TargetInfo]]:
     column, _, scale = rest.rpartition(":")
     if "," in scale:
         classes = tuple(part.strip() for part in scale.split(","))
-        if not column or not all(classes) or len(set(classes)) < len(classes):
+        if not column:
+            raise UserError(f"--target {text}: expected {TARGET}.")
+        if not all(classes) or len(set(classes)) < len(classes):
             raise UserError(f"--target {text}: the classes {scale} are not distinct words.")
         return name, (column, class_target(*classes))
     column, _, low = column.rpartition(":")
@@ -166,6 +167,8 @@ def parse_target(text: str) -> tuple[str, tuple[str, TargetInfo]]:
 def _classes(table: Table, column: str, info: TargetInfo, ids: Sequence[str]) -> np.ndarray:
     """[N] positions of the cells among the target's classes, NaN where a cell is empty."""
     number = {name: float(position) for position, name in enumerate(info.classes)} | {"": np.nan}
+    # Whole numbers beside empty cells are often written as 1.0.
+    number |= {f"{name}.0": position for name, position in number.items() if name.isdecimal()}
     cells = [cell.strip() for cell in table.strings([column])[column]]
     for cell, row in zip(cells, ids, strict=True):
         if cell not in number:
@@ -176,28 +179,34 @@ def _classes(table: Table, column: str, info: TargetInfo, ids: Sequence[str]) ->
     return np.array([number[cell] for cell in cells])
 
 
-def _masks(options: Sequence[str], views: Iterable[str]) -> dict[str, str]:
+def _masks(options: Sequence[str], views: Mapping[str, str]) -> dict[str, str]:
     """View → the column that says which rows have it, empty where their cells do."""
-    masks: dict[str, str] = {}
+    pairs = []
     for text in options:
-        view, _, column = text.partition("=")
+        view, equals, column = text.partition("=")
+        if equals and not column:
+            raise UserError(f"--may-lack {text}: expected VIEW or VIEW=COL.")
         if view not in views:
-            raise UserError(f"--may-lack {text}: unknown view {view}; --view names {', '.join(views)}.")
-        masks[view] = column
-    return masks
+            raise UserError(f"--may-lack {text}: unknown view {view}; --view names {', '.join(views) or 'none'}.")
+        pairs.append((view, column))
+    return _once(pairs, "--may-lack")
 
 
-def _present(given: ViewSource, column: str, table: Table, ids: Sequence[str]) -> np.ndarray:
+def _present(view: str, given: ViewSource, column: str, table: Table, ids: Sequence[str]) -> np.ndarray:
     """[N] whether a row has the view: by the table's `column` or, without one, where not all of its numbers are missing."""
-    if not column:
-        blocks = [~np.isnan(block).reshape(len(block), -1).all(axis=1) for block in given.blocks()]
-        return np.concatenate(blocks) if blocks else np.empty(0, bool)
-    said = table.column_floats(table.need(column), ids)
-    wrong = np.flatnonzero(~np.isin(said, (0, 1)))
-    if len(wrong):
-        row = checks.shown(ids[wrong[0]])
-        raise UserError(f"{table.file}: column {column}, row {row}: {said[wrong[0]]:g} is neither 1 nor 0.")
-    return said == 1
+    if column:
+        said = table.column_floats(column, ids)
+        wrong = np.flatnonzero(~np.isin(said, (0, 1)))
+        if len(wrong):
+            row = checks.shown(ids[wrong[0]])
+            raise UserError(f"{table.file}: column {column}, row {row}: {said[wrong[0]]:g} is neither 1 nor 0.")
+        return said == 1
+    there = np.concatenate([~np.isnan(block).reshape(len(block), -1).all(axis=1) for block in given.blocks()])
+    if there.all():
+        raise UserError(
+            f"--may-lack {view}: no row of {given.file} is without numbers; leave it out, or name the column that tells."
+        )
+    return there
 
 
 def _no_recordings() -> NoReturn:
@@ -303,6 +312,8 @@ def _table_view(
         if ordered:
             yield from table.numbers(columns, ids)
             return
+        if not there:
+            raise UserError(f"{table.file}: has a header and no rows.")
         with spooled(partial(table.numbers, columns, found), found, len(columns), beside) as rows:
             for start in range(0, len(ids), BLOCK_ROWS):
                 wanted = ids[start : start + BLOCK_ROWS]
