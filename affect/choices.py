@@ -72,7 +72,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     suited = tuple(row for row in rows if not unsuited(resolved, row))
     if not suited:
         raise UserError(f"{rows[0].line} {unsuited(resolved, rows[0])}")
-    resolved = replace(resolved, rows=suited)
+    resolved = replace(resolved, rows=suited, left_out=_left_out(resolved, args.systems))
     for fraction in fractions:
         for row in suited:
             if not discards_too_much(resolved, fraction, row):
@@ -134,22 +134,22 @@ def _lacks_text(system: str, facts: CorpusFacts) -> bool:
     return get_system(system).needs_text and not facts.has_text
 
 
-def left_out(resolved: Resolved, args: argparse.Namespace) -> list[str]:
-    """A sentence for every reason why lines of rows, that would be run on another corpus, are not."""
+def _left_out(resolved: Resolved, names: Sequence[str] | None) -> tuple[str, ...]:
+    """See `Resolved.left_out`; `names` are of systems, if some alone are to be run."""
     lines: dict[str, dict[str, None]] = {}
     for row in (row.under(resolved.protocol) for row in resolved.study.scales[resolved.scale].rows):
-        if args.systems is None and _lacks_text(row.system, resolved.corpus):
-            why = f"fits on text, and {resolved.corpus.name} has none."
-        elif args.systems is None or row.system in args.systems:
-            why = unsuited(resolved, row)
-        else:
+        if names is not None and row.system not in names:
             continue
+        if _lacks_text(row.system, resolved.corpus):
+            why = f"fits on text, and {resolved.corpus.name} has none."
+        else:
+            why = unsuited(resolved, row)
         if why:
             lines.setdefault(why, {})[row.line] = None
-    return [
-        f"{', '.join(names)} {'are left out: each' if len(names) > 1 else 'is left out: it'} {why}"
-        for why, names in lines.items()
-    ]
+    return tuple(
+        f"{', '.join(found)} {'are left out: each' if len(found) > 1 else 'is left out: it'} {why}"
+        for why, found in lines.items()
+    )
 
 
 def _overrides(rows: Sequence[Row], pairs: Sequence[str]) -> dict[str, float | int | str]:

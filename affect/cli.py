@@ -21,6 +21,7 @@ EPILOG = """\
 examples:
   affect prepare qcc --root data/qcc_speech_vad --out corpora/qcc    a corpus of real speech
   affect corpora                                                     what there is to run studies on
+  affect systems SMVAE                                               its settings, with defaults and presets
   affect report results/ladder_ablation                              tables and figures from stored results alone
   affect submit studies/ladder_ablation.py --results /shared/results a study as a job on a Ray cluster
   affect status results/ladder_ablation                              how far it is, and what leads so far
@@ -49,6 +50,13 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_prepare_parser(commands, _spread)
     add_corpora_parser(commands)
+    systems = commands.add_parser(
+        "systems",
+        help="list systems, or the settings of some",
+        description="What can be fitted, and what can be set of it.",
+    )
+    systems.add_argument("names", nargs="*", metavar="NAME", help="whose settings to list; default: list the systems")
+    systems.set_defaults(action=_systems)
     report = commands.add_parser(
         "report", help="rebuild a report from stored results", description="Rebuild a report; nothing is trained."
     )
@@ -107,6 +115,25 @@ def _add_results(commands: argparse._SubParsersAction[Parser]) -> None:
     export.add_argument("results", metavar="FOLDER", help="a study's results, such as results/ladder_ablation")
     export.add_argument("--csv", required=True, metavar="FILE", help="file to write; must not exist")
     export.set_defaults(action=_export)
+
+
+def _systems(args: argparse.Namespace) -> None:
+    from affect.systems import get_system, registry
+
+    if not args.names:
+        table = Table("system", "paper", "what it is")
+        for system in registry().values():
+            table.add_row(system.name, system.paper, system.description)
+        stdout().print(table)
+    for system in [get_system(name) for name in args.names]:
+        presets = [name for name, values in system.presets.items() if values]
+        table = Table(
+            "setting", "default", *presets, "admissible", "what it is", title=f"{system.name}: {system.description}"
+        )
+        for name, hp in system.hyperparameters.items():
+            own = [str(system.presets[preset].get(name, "")) for preset in presets]
+            table.add_row(name, str(hp.default), *own, hp.admissible, hp.help)
+        stdout().print(table)
 
 
 def _report(args: argparse.Namespace) -> None:

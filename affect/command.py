@@ -7,19 +7,21 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import pandas as pd
 from rich.console import Console
 
-from affect.choices import left_out, open_corpus, resolve, searches_of
+from affect.choices import open_corpus, resolve, searches_of
 from affect.console import COMPLETE, FAILED, UNFINISHED, Parser, guarded, stdout
 from affect.data.manifest import STOPPING
 from affect.engine import job, options
 from affect.engine.evidence import evidence
 from affect.engine.files import check_folder, make_folder
-from affect.engine.plan import plan
+from affect.engine.packs import Grouping
+from affect.engine.plan import plan, task_facts
 from affect.engine.preview import preview, preview_searches
 from affect.engine.progress import display, duration
 from affect.engine.provenance import provenance
@@ -34,8 +36,8 @@ EPILOG = """\
 examples:
   %(prog)s                                    the demo: minutes, on a corpus that comes with the project
   %(prog)s --plan                             what would run, for how long, and what the seeds can resolve
-  %(prog)s --corpus corpora/qcc --label-fraction 1.0 0.1 0.02 --seeds 10
-  %(prog)s --systems STL MTL --set learning_rate=5e-4 --set epochs=50
+  %(prog)s --corpus corpora/mine --label-fraction 1.0 0.1 0.02 --seeds 10
+  %(prog)s --systems SYSTEMS --set learning_rate=5e-4 epochs=50
   %(prog)s --scale full --max-minutes 60      as far as an hour goes; run it again to go on
   %(prog)s --address ray-head:6379 --results /shared/results    on a Ray cluster
   %(prog)s --executor train --workers-per-trial 2     two workers share each trial, which is saved as it trains
@@ -53,8 +55,10 @@ def main(study: Study, argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _parser(study: Study) -> Parser:
-    parser = Parser(description=study.title, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = list(study.scales)
+    systems = list(dict.fromkeys(row.system for row in study.scales[names[0]].rows))
+    epilog = EPILOG.replace("SYSTEMS", " ".join(systems[:2]))
+    parser = Parser(description=study.title, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_argument_group("what is run")
     add = group.add_argument
     add("--corpus", metavar="NAME|FOLDER", help="a prepared corpus (`affect corpora`); default: the scale's own")
@@ -68,7 +72,7 @@ def _parser(study: Study) -> Parser:
         "--label-fraction", type=float, nargs="+", metavar="F", help=f"share of training labels kept; default: {shares}"
     )
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
-    add("--systems", nargs="+", metavar="NAME", help="some of the study's systems only")
+    add("--systems", nargs="+", metavar="NAME", help=f"some of the study's systems only: {', '.join(systems)}")
     add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
     add("--protocol", choices=study.protocols, default=study.protocols[0], help="whose partitions")
     add(
@@ -86,7 +90,7 @@ def _parser(study: Study) -> Parser:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="a hyperparameter, in every system that has it",
+        help="a hyperparameter, in every system that has it; `affect systems NAME` lists them",
     )
     if study.searches:
         group = parser.add_argument_group("search")
@@ -117,7 +121,7 @@ def _main(study: Study, args: argparse.Namespace) -> int:
     check_folder(Path(args.reports))
     resolved = resolve(study, args)
     store.refuse_mixture(resolved.corpus)
-    for sentence in left_out(resolved, args):
+    for sentence in resolved.left_out:
         console.print(sentence, highlight=False, markup=False)
     if getattr(args, "search", None) is not None:
         return _search(resolved, store, args, options.slots_here(args, resolved.device), console)
@@ -134,7 +138,7 @@ def _run(
 ) -> tuple[Summary, dict[str, pd.DataFrame]]:
     """Train what is missing, and read what the report is made of."""
     # Mistakes in settings show when planning; nothing exists on disk before that.
-    plan(resolved, store.rows())
+    Grouping(partial(task_facts, resolved.corpus)).groups(plan(resolved, store.rows()).trials)
     executor = options.executor(args, resolved.device)
     corpus = open_corpus(args.corpus or resolved.study.scales[args.scale].corpus, resolved)
     place = workplace(resolved, corpus.folder, provenance())

@@ -26,6 +26,8 @@ class Resolved:
     """`--set` over the study's settings for this corpus."""
     device: str
     first_seed: int = 0
+    left_out: tuple[str, ...] = ()
+    """A sentence for every reason why rows of the study, that would be run on another corpus, are not."""
 
     @property
     def report(self) -> str:

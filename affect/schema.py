@@ -39,6 +39,10 @@ _HEAD = [
     ("suggestion", pa.int32()),  # and the number of the suggestion in it
     ("source_hash", pa.string()),  # SHA-256; null in files written before it was recorded
     ("findings", pa.string()),  # kinds found in the corpus: "rows_recur (allowed),texts_recur"; null in older files
+    ("view", pa.string()),  # "eeg+eye"; this and the next three, of the task, are null in older files
+    ("transductive", pa.bool_()),
+    ("missing", pa.float64()),  # share of rows from which the last view was hidden
+    ("discard", pa.bool_()),
 ]
 
 CURVES = pa.schema(

@@ -70,12 +70,16 @@ def test_a_corpus_whose_rows_lack_views_is_for_those_who_know(
         main(study_of("smvae_label_fractions"), [*where, "--set", *SMALL])
     assert not ended.value.code
     said = capsys.readouterr().out
-    assert re.search(r"M2 \(Eye\), .* are left out: each takes every view of a row, and 35 of the rows to fit on", said)
-    trials = pd.read_parquet("results/smvae_label_fractions/trials", columns=["system", "status"])
+    assert re.search(
+        r"M2 \(Concat.\), .* are left out: each takes every view of a row, and 35 of the rows to fit on", said
+    )
+    trials = pd.read_parquet("results/smvae_label_fractions/trials", columns=["system", "view", "status"])
     assert set(trials["status"]) == {"complete"}
-    assert set(trials["system"]) == {"SMVAE", "MVAE", "MoPoE-VAE", "M2", "logistic"}, "the last two on EEG alone"
+    assert set(trials[trials["view"] == "eeg+eye"]["system"]) == {"SMVAE", "MVAE", "MoPoE-VAE"}
+    assert set(trials[trials["view"] == "eeg"]["system"]) == {"M2", "logistic"}
     report = Path("reports/smvae_label_fractions/people/report.md").read_text(encoding="utf-8")
     assert "View eye is missing in 35 of the rows to fit on" in report
+    assert "AMGL" in report.split("are left out: each takes every view of a row")[0]
     with pytest.raises(SystemExit) as ended:
         main(study_of("smvae_label_fractions"), [*where, "--systems", "AMGL"])
     assert ended.value.code == 2

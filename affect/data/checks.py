@@ -106,6 +106,8 @@ def check_presence(
     for view, there in present.items():
         for column, names in partitions.items():
             where = f"{file}: column {called.get(column, column)}"
+            if not there[names == "train"].any():
+                raise UserError(f"{where}: no row of train has view {view}; leave the view out.")
             lacking = np.flatnonzero(~there & np.isin(names, SCORED[1:]))
             if len(lacking):
                 row = lacking[0]
@@ -113,8 +115,6 @@ def check_presence(
                     f"{where}: row {shown(ids[row])} of {names[row]} lacks view {view}, but only rows of train and "
                     "unlabelled may lack one; make it unlabelled or leave it out."
                 )
-            if not there[names == "train"].any():
-                raise UserError(f"{where}: no row of train has view {view}; leave the view out.")
     if len(present) == len(views):
         nothing = np.flatnonzero(~np.any(list(present.values()), axis=0))
         if len(nothing):

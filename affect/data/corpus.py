@@ -235,8 +235,7 @@ def _said(lacking: Sequence[int], view: str) -> list[str]:
     """A sentence for every view that rows lack."""
     counts = zip(lacking, view.split("+"), strict=False)
     return [
-        f"View {name} is missing in {count:,} of the rows to fit on; what takes every view of a row is left out, and shares "
-        "of rows whose view is hidden are of the others."
+        f"View {name} is missing in {count:,} of the rows to fit on; shares of rows whose view is hidden are of the others."
         for count, name in counts
         if count
     ]

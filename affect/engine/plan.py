@@ -210,10 +210,13 @@ def unsuited(resolved: Resolved, row: Row) -> str:
     known = system.may_lack(candidates_of(system, row, resolved)[0].settings, len(views))
     for view, count in lacking.items():
         if view not in known:
+            rows = f"{count:,} of the rows to fit on in {corpus.name}"
+            if row.only is not None:
+                return f"takes {views[view]} alone, which {rows} lack."
             does = (
                 f"does without {' and '.join(views[v] for v in known)} alone" if known else "takes every view of a row"
             )
-            return f"{does}, and {count:,} of the rows to fit on in {corpus.name} lack {views[view]}."
+            return f"{does}, and {rows} lack {views[view]}."
     if hidden and len(views) - 1 not in known:
         return f"takes every view of a row, and a share of {row.missing:g} lacks {views[-1]}."
     return ""
@@ -239,9 +242,10 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
     widths = tuple(known[view] for view in task.views)
     labelled = labelled_count(corpus.rows["train"], task.label_fraction, corpus.classes)
     rest = corpus.rows["test"] if task.transductive else corpus.pool - labelled
+    whole = rest if task.transductive else complete_count(rest, task.missing)
+    complete = max(1, complete_count(labelled, task.missing) + whole - sum(corpus.lacking))
     if task.discard:
-        labelled = complete_labels(labelled, task.missing, corpus.classes)
-        rest = rest if task.transductive else complete_count(rest, task.missing)
+        labelled, rest = complete_labels(labelled, task.missing, corpus.classes), whole
     return Facts(
         width=sum(widths),
         targets=task.targets,
@@ -251,6 +255,7 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
         widths=widths,
         classes=corpus.classes,
         epoch_rows=corpus.pool,
+        n_complete=complete,
     )
 
 

@@ -224,6 +224,7 @@ def _trials_table(
             "suggestion": number,
             "source_hash": place.provenance.source_hash,
             "findings": place.findings,
+            **{name: getattr(trial.task, name) for name in ("view", "transductive", "missing", "discard")},
             **{f"hp_{name}": value for name, value in trial.settings.items()},
         }
         names = ("partition", "target", "metric", "value", "n", "epoch", "status", "message")

@@ -161,7 +161,8 @@ def _image(figure: Figure, analysis: Analysis) -> Image:
     by_fraction = by_fraction or (figure.kind == "heat_map" and len(cube.targets) == 1)
     if not by_fraction and len(cube.fractions) > 1:
         caption += f" With {labels(cube.fractions[cube.main])}."
-    shown = dict.fromkeys(row.line for row in analysis.resolved.rows if row.name in cube.systems)
+    rows = [row for row in analysis.resolved.rows if row.name in cube.systems and {*figure.factors} <= {*row.factors}]
+    shown = [figure.system] if figure.system else list(dict.fromkeys(row.line for row in rows))
     return Image(figure.name, caption, f"{figure.title}: {', '.join(cube.targets)}; {', '.join(shown)}")
 
 

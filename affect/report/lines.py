@@ -133,8 +133,8 @@ def factor_grid(table: Table, analysis: Analysis) -> Grid:
         rows=tuple(rows),
         rules=(len(lines.rising),) if lines.level and lines.rising else (),
         notes=(
-            f"Mean ± standard deviation over seeds on one split, {metric}. Rows below the rule have nothing to do with "
-            f"{table.factor}.",
+            f"Mean ± standard deviation over {numbers.plural(analysis.resolved.seeds, 'seed')} on one split, {metric}.",
+            *([f"{', '.join(lines.level)}: the same whatever {table.factor}."] if lines.level else []),
             *((_UNITS,) if table.errors else ()),
             *(f"{numbers.labels(cube.fractions[f])}: {sentence}" for f in fractions for sentence in lost(analysis, f)),
         ),

@@ -46,14 +46,15 @@ def _family_grid(table: Table, analysis: Analysis, f: int, family: Family, expla
             )
     notes = [family.resolution, *numbers.narrow(family.seeds)]
     if explain:
-        system, baseline = ("baseline", "system") if family.worse else ("system", "baseline")
+        own, title = "the system of the row", "the one in the title"
+        better, other = (title, own) if family.worse else (own, title)
         fisher = (
             "Fisher z is the paper's test on the two means; it takes the systems as scored on different rows and knows "
             "nothing of the spread over seeds. "
         )
         notes.append(
-            f"Difference: mean over seeds of {system} minus {baseline} with the same seed, and its 95 % bootstrap "
-            f"interval. All p are one-tailed for the {system} being better. {fisher if correlations else ''}The t test and "
+            f"Difference: mean over seeds of {better} minus {other}, with the same seed, and its 95 % bootstrap "
+            f"interval. All p are one-tailed for {better} being better. {fisher if correlations else ''}The t test and "
             "the sign-flip permutation test are paired by seed; Holm corrects the sign-flip p over the family "
             "that the study declares, run or not."
         )

@@ -57,7 +57,14 @@ def run_block(analysis: Analysis) -> Bullets:
             f"Candidate settings per target, between which development data chose over "
             f"{numbers.plural(resolved.selection_seeds, 'seed')}: {rows}."
         )
-    return Bullets((*items, *study.notes, *(f"Finding about the corpus: {finding}" for finding in corpus.findings)))
+    return Bullets(
+        (
+            *items,
+            *resolved.left_out,
+            *study.notes,
+            *(f"Finding about the corpus: {finding}" for finding in corpus.findings),
+        )
+    )
 
 
 def _cut_short(analysis: Analysis) -> Iterator[str]:

@@ -36,6 +36,15 @@ class Hyperparameter:
     """Settings hold it only where this other setting does not have its default."""
     help: str = ""
 
+    @property
+    def admissible(self) -> str:
+        """Its values in words; empty where all of its type are."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is None:
+            return "" if self.high is None else f"at most {self.high:g}"
+        return f"at least {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"
+
     def parse(self, name: str, value: Any, system: str) -> float | int | str:
         """`value` (a string from the command line, or a number) as this hyperparameter's type, or a `UserError`."""
         if self.choices:
@@ -71,6 +80,8 @@ class Facts:
     """Classes of the one target; 0 for continuous targets."""
     epoch_rows: int = 0
     """See `FitData.epoch_rows`."""
+    n_complete: int = field(default=0, compare=False)
+    """Rows of the pool that have every view, or at least so many; 0: all. Shapes and steps do not depend on it."""
 
     @property
     def n_epoch(self) -> int:

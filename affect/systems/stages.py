@@ -65,9 +65,8 @@ class Stage:
         """A `UserError` for settings and sizes that this stage cannot do; `prefix` is that of its settings' names."""
         refuse_single_view(system, facts)
         refuse_latent(system, settings, facts, prefix)
-        size = int(settings["batch_size"])
-        fewest = facts.n_pool // batches_per_epoch(facts.n_pool, size) if facts.n_pool else size
-        self._refuse_batch(system, settings, fewest, f"choose {prefix}batch_size so that they have")
+        if rows := facts.n_complete or facts.n_pool:
+            self._refuse_few(system, settings, rows, prefix)
 
     def structure(self, settings: Settings) -> tuple[Any, ...]:
         return (self.name, *(settings[name] for name, hp in self.hyperparameters.items() if hp.structural))
@@ -106,8 +105,7 @@ class Stage:
         self, system: str, replicates: Sequence[Replicate], rows: Sequence[np.ndarray], device: str
     ) -> list[Parameters]:
         settings, batch_size = replicates[0].settings, int(replicates[0].settings["batch_size"])
-        fewest = len(rows[0]) // batches_per_epoch(len(rows[0]), batch_size)
-        self._refuse_batch(system, settings, fewest, f"{len(rows[0])} training rows have every view, and these must be")
+        self._refuse_few(system, settings, len(rows[0]), "")
         data = [
             replace(replicate.data, train=replace(replicate.data.train, present=None), pool=index)
             for replicate, index in zip(replicates, rows, strict=True)
@@ -127,12 +125,15 @@ class Stage:
     def _scalars(self, settings: Settings) -> dict[str, float]:
         return {name: float(settings[name]) for name, hp in self.hyperparameters.items() if not hp.structural}
 
-    def _refuse_batch(self, system: str, settings: Settings, rows: int, hint: str) -> None:
-        fewest = self.rows_per_latent * int(settings["latent"])
-        if rows < fewest:
+    def _refuse_few(self, system: str, settings: Settings, rows: int, prefix: str) -> None:
+        """Refuse batches of `rows` that have every view if they are too small for the latent dimensions."""
+        size, latent = int(settings["batch_size"]), int(settings["latent"])
+        batch, fewest = rows // batches_per_epoch(rows, size), self.rows_per_latent * latent
+        if batch < fewest:
+            larger = f"{prefix}batch_size so that they have at least {fewest}, or " if rows >= fewest else ""
             raise UserError(
-                f"{system}: batches of {rows} rows are too few for {settings['latent']} latent dimensions; "
-                f"{hint} at least {fewest}."
+                f"{system}: {rows:,} rows have every view, and batches of {batch} are too few for {latent} latent dimensions; "
+                f"choose {larger}{prefix}latent of at most {batch // self.rows_per_latent}."
             )
 
     def _key(self, replicate: Replicate, rows: np.ndarray, device: str) -> str:

@@ -68,9 +68,7 @@ def test_empty_cells_are_rows_without_the_view(corpus):
     assert np.isnan(corpus.samples["mood"].iloc[-1])
     facts = corpus.facts("as_published", view="eeg+eye")
     assert (facts.lacking, facts.classes) == ((1, 35), 2)
-    assert any(
-        said.startswith("View eye is missing in 35 of the rows to fit on; what takes") for said in facts.findings
-    )
+    assert any(said.startswith("View eye is missing in 35 of the rows to fit on; shares") for said in facts.findings)
     assert corpus.manifest.format == FORMAT
     assert prepared(corpus.folder.parent, people().dropna(subset=["eeg_a", "eye_a"])).manifest.format == OLDEST
 
@@ -233,7 +231,7 @@ def test_what_takes_every_view_is_left_out(corpus):
 
     assert why(Row("SMVAE")) == ""
     assert why(Row("M2")) == "takes every view of a row, and 1 of the rows to fit on in out lack eeg."
-    assert why(Row("M2", only=1)) == "takes every view of a row, and 35 of the rows to fit on in out lack eye."
+    assert why(Row("M2", only=1)) == "takes eye alone, which 35 of the rows to fit on in out lack."
     assert why(Row("SiMVAE")) == "does without eye alone, and 1 of the rows to fit on in out lack eeg."
     assert why(Row("SiMVAE"), incomplete="all") == ""
     assert "discards rows" in why(Row("SiMVAE", missing=0.1, discard=True))

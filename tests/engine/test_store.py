@@ -212,7 +212,7 @@ def test_searches_come_back_as_they_were(resolve: Resolve, results: Results) -> 
     pd.testing.assert_frame_equal(frame, history)
 
 
-@pytest.mark.parametrize("column", ["source_hash", "findings"])
+@pytest.mark.parametrize("column", ["source_hash", "findings", "view", "missing"])
 def test_files_older_than_a_column_have_nulls_there(
     fitted: tuple[Pack, PackResult], tmp_path: Path, column: str
 ) -> None:

@@ -130,7 +130,7 @@ def test_the_report_says_what_was_compared_and_by_which_test(analysis: Analysis,
     assert "Each of the 3 classes has a labelled row by construction" in (tmp_path / "report.md").read_text()
     paired = (tmp_path / "table2_paired.md").read_text()
     assert "Ours as the better one, test, 1 % of the labels" in paired
-    assert "baseline minus system" in paired
+    assert "the one in the title minus the system of the row" in paired
     assert "Fisher" not in paired + table
     assert tuple(analysis.cube.fractions) == FRACTIONS
 

@@ -152,6 +152,6 @@ def test_the_table_behind_the_lines(analysis: Analysis) -> None:
 def test_tables_say_what_their_figures_are_of(analysis: Analysis) -> None:
     table = Table("t", "T", "P2", kind="factor", factor="missing")
     accuracy, errors = (factor_grid(replace(table, errors=rows), analysis).notes for rows in ("", "missing rows"))
-    assert "over seeds on one split" in accuracy[0]
+    assert "over 4 seeds on one split" in accuracy[0]
     assert not any("z-scored" in note for note in accuracy)
     assert any("of z-scored features" in note for note in errors)

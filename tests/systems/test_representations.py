@@ -265,13 +265,13 @@ def test_what_cannot_be_learned_is_said():
     one = replace(data, train=replace(data.train, arrays=data.train.arrays[:1], mean=np.zeros(5), scale=np.ones(5)))
     assert refusal("MAE+SVM", one) == "MAE+SVM relates views to each other, but there is one view only."
     assert refusal("DCCA+SVM", data, latent=30) == (
-        "DCCA+SVM: batches of 40 rows are too few for 30 latent dimensions; "
-        "choose batch_size so that they have at least 60."
+        "DCCA+SVM: 240 rows have every view, and batches of 40 are too few for 30 latent dimensions; choose batch_size so "
+        "that they have at least 60, or latent of at most 20."
     )
     few = class_data(missing=0.95)
     assert refusal("DCCA+TSVM", few, latent=8) == (
-        "DCCA+TSVM: batches of 12 rows are too few for 8 latent dimensions; "
-        "12 training rows have every view, and these must be at least 16."
+        "DCCA+TSVM: 12 rows have every view, and batches of 12 are too few for 8 latent dimensions; choose latent of at "
+        "most 6."
     )
     assert refusal("DCCAE+SVM", class_data(missing=1.0)) == "DCCAE+SVM: no training row has view 2; leave the view out."
     present = np.ones((240, 2), bool)

@@ -266,7 +266,7 @@ def _view(
     if not columns:
         raise UserError(f"{file}: view {view} has no column of features.")
     if key in other.columns:
-        return _table_view(other, columns, other.strings([key])[key], ids, beside, may_lack)
+        return _table_view(other, columns, other.strings([key])[key], ids, beside, key, may_lack)
     first = other.strings(columns[:1])[columns[0]]
     if len(first) != len(ids):
         raise UserError(f"{file}: view {view} has {len(first)} rows but {table.file} has {len(ids)}.")
@@ -292,6 +292,7 @@ def _table_view(
     found: Sequence[str],
     ids: Sequence[str],
     beside: Path,
+    key: str = "id",
     may_lack: bool = False,
 ) -> ViewSource:
     """Columns of a table whose rows are `found`, brought into the order `ids`, by way of a copy in `beside`; NaN for those of
@@ -299,10 +300,12 @@ def _table_view(
     ordered = list(found) == list(ids)
     there = set(found)
     if not ordered:
-        checks.check_ids(found, str(table.file), "id")
+        checks.check_ids(found, str(table.file), key)
         for sample in ids:
             if sample not in there and not may_lack:
-                raise UserError(f"{table.file}: row {checks.shown(sample)} of the sample table is missing.")
+                raise UserError(
+                    f"{table.file}: row {checks.shown(sample)} of the sample table is missing; see --may-lack."
+                )
         known = set(ids)
         for sample in found:
             if sample not in known:
