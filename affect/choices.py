@@ -34,11 +34,6 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         raise UserError(f"--seeds {seeds}: at least one seed is needed.")
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UserError(f"--max-minutes {args.max_minutes:g}: must be above zero.")
-    # Names are compared with all that the study has, before the corpus leaves some out.
-    declared = scale.rows
-    if getattr(args, "search", None) is not None:
-        declared = tuple(Row(search.system) for search in study.searches)
-    _overrides(_rows(declared, args.systems), args.set)
     device = _device(args)
     options.check(args, device)
     wanted = args.corpus or scale.corpus
@@ -47,8 +42,9 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
     if not study.targets and len(facts.targets) > 1:
         raise UserError(f"{facts.name}: this study is about one target, and there are {', '.join(facts.targets)}.")
     study = study.on(facts)
-    if getattr(args, "search", None) is None:
-        declared = study.scales[args.scale].rows
+    declared = study.scales[args.scale].rows
+    if getattr(args, "search", None) is not None:
+        declared = tuple(Row(search.system) for search in study.searches)
     rows = tuple(row.under(args.protocol) for row in _rows(declared, args.systems, facts))
     overrides = _overrides(rows, args.set)
     for row in rows:
@@ -115,19 +111,20 @@ def open_corpus(name_or_folder: str, resolved: Resolved) -> Corpus:
     return corpus
 
 
-def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts | None = None) -> tuple[Row, ...]:
-    """The rows named, or all; without those that fit on text where the corpus (once known) has none."""
+def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts) -> tuple[Row, ...]:
+    """The rows named, by their systems or as tables call them, or all; without those that fit on text where the corpus has
+    none."""
     if names is None:
-        return rows if facts is None else tuple(row for row in rows if not _lacks_text(row.system, facts))
-    known = list(dict.fromkeys(row.system for row in rows))
+        return tuple(row for row in rows if not _lacks_text(row.system, facts))
+    systems = list(dict.fromkeys(row.system for row in rows))
     for name in names:
-        if name not in known:
+        if name not in systems and all(row.line != name for row in rows):
             raise UserError(
-                f"--systems {name}: unknown system; this study has {', '.join(known)}{meant(name, known) or '.'}"
+                f"--systems {name}: unknown system; this study has {', '.join(systems)}{meant(name, systems) or '.'}"
             )
-        if facts is not None and _lacks_text(name, facts):
+        if name in systems and _lacks_text(name, facts):
             raise UserError(f"--systems {name}: it fits on text, and {facts.name} has none.")
-    return tuple(row for row in rows if row.system in names)
+    return tuple(row for row in rows if {row.system, row.line} & {*names})
 
 
 def _lacks_text(system: str, facts: CorpusFacts) -> bool:
@@ -138,7 +135,7 @@ def _left_out(resolved: Resolved, names: Sequence[str] | None) -> tuple[str, ...
     """See `Resolved.left_out`; `names` are of systems, if some alone are to be run."""
     lines: dict[str, dict[str, None]] = {}
     for row in (row.under(resolved.protocol) for row in resolved.study.scales[resolved.scale].rows):
-        if names is not None and row.system not in names:
+        if names is not None and not {row.system, row.line} & {*names}:
             continue
         if _lacks_text(row.system, resolved.corpus):
             why = f"fits on text, and {resolved.corpus.name} has none."

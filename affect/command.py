@@ -72,7 +72,12 @@ def _parser(study: Study) -> Parser:
         "--label-fraction", type=float, nargs="+", metavar="F", help=f"share of training labels kept; default: {shares}"
     )
     add("--seeds", type=int, metavar="N", help="seeds per cell; default: the scale's")
-    add("--systems", nargs="+", metavar="NAME", help=f"some of the study's systems only: {', '.join(systems)}")
+    add(
+        "--systems",
+        nargs="+",
+        metavar="NAME",
+        help=f"some of the study's systems only, or rows as its tables call them: {', '.join(systems)}",
+    )
     add("--preset", choices=study.presets, default=study.presets[0], help="whose settings")
     add("--protocol", choices=study.protocols, default=study.protocols[0], help="whose partitions")
     add(

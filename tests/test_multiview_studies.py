@@ -81,6 +81,10 @@ def test_a_corpus_whose_rows_lack_views_is_for_those_who_know(
     assert "View eye is missing in 35 of the rows to fit on" in report
     assert "AMGL" in report.split("are left out: each takes every view of a row")[0]
     with pytest.raises(SystemExit) as ended:
+        main(study_of("smvae_label_fractions"), [*where, "--set", *SMALL, "--systems", "M2 (EEG)", "--plan"])
+    assert not ended.value.code
+    assert "0 trials to run now" in capsys.readouterr().out, "the row of that name alone, which was run before"
+    with pytest.raises(SystemExit) as ended:
         main(study_of("smvae_label_fractions"), [*where, "--systems", "AMGL"])
     assert ended.value.code == 2
     assert "AMGL takes every view of a row, and 35 of the rows" in capsys.readouterr().err

@@ -44,7 +44,9 @@ class State:
         parts += [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         if self.best:
-            parts.append("best " + " ".join(f"{target} {value:.3f}" for target, value in self.best.items()))
+            parts.append(
+                "best on development: " + " ".join(f"{target} {value:.3f}" for target, value in self.best.items())
+            )
         parts += [] if self.seconds_left is None or self.finished else [f"about {duration(self.seconds_left)} left"]
         return ", ".join(parts)
 

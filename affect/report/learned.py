@@ -57,6 +57,6 @@ def learned_lines(analysis: Analysis, figure: Figure) -> Canvas | None:
         panel.set_title(numbers.labels(fraction), loc="left", fontweight="bold")
         panel.set_xlabel("Epoch")
         panel.locator_params(axis="x", integer=True)
-    axes[0].set_ylabel(figure.system)
+    axes[0].set_ylabel(f"Learned by {figure.system}")
     legend(canvas, max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1])), len(names))
     return canvas
