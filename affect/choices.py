@@ -66,7 +66,7 @@ def resolve(study: Study, args: argparse.Namespace) -> Resolved:
         device=device,
     )
     suited = tuple(row for row in rows if not unsuited(resolved, row))
-    if not suited:
+    if rows and not suited:
         raise UserError(f"{rows[0].line} {unsuited(resolved, rows[0])}")
     resolved = replace(resolved, rows=suited, left_out=_left_out(resolved, args.systems))
     for fraction in fractions:

@@ -243,7 +243,9 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
     labelled = labelled_count(corpus.rows["train"], task.label_fraction, corpus.classes)
     rest = corpus.rows["test"] if task.transductive else corpus.pool - labelled
     whole = rest if task.transductive else complete_count(rest, task.missing)
-    complete = max(1, complete_count(labelled, task.missing) + whole - sum(corpus.lacking))
+    complete = complete_count(labelled, task.missing) + whole
+    if not task.transductive:
+        complete -= max(corpus.lacking, default=0)
     if task.discard:
         labelled, rest = complete_labels(labelled, task.missing, corpus.classes), whole
     return Facts(

@@ -81,7 +81,8 @@ class Facts:
     epoch_rows: int = 0
     """See `FitData.epoch_rows`."""
     n_complete: int = field(default=0, compare=False)
-    """Rows of the pool that have every view, or at least so many; 0: all. Shapes and steps do not depend on it."""
+    """Rows of the pool that have every view, or more where their number depends on the seed; 0: all. Shapes and steps do
+    not depend on it."""
 
     @property
     def n_epoch(self) -> int:

@@ -260,6 +260,15 @@ def refusal(name, data, **changes):
     return str(refused.value)
 
 
+def test_too_few_complete_rows_are_refused_when_planning():
+    system = get_system("DCCAE")
+    settings = resolve_settings(system, "paper", {"imputer_latent": 8, "latent": 8})
+    system.structure(settings, FACTS)
+    assert system.structure(settings, replace(FACTS, n_complete=16)) == system.structure(settings, FACTS)
+    with pytest.raises(UserError, match=r"^DCCAE: 15 rows have every view, .* choose imputer_latent of at most 7\.$"):
+        system.structure(settings, replace(FACTS, n_complete=15))
+
+
 def test_what_cannot_be_learned_is_said():
     data = class_data()
     one = replace(data, train=replace(data.train, arrays=data.train.arrays[:1], mean=np.zeros(5), scale=np.ones(5)))
