@@ -244,8 +244,8 @@ def task_facts(corpus: CorpusFacts, task: TaskSpec) -> Facts:
     rest = corpus.rows["test"] if task.transductive else corpus.pool - labelled
     whole = rest if task.transductive else complete_count(rest, task.missing)
     complete = complete_count(labelled, task.missing) + whole
-    if not task.transductive:
-        complete -= max(corpus.lacking, default=0)
+    if not task.transductive:  # Views are hidden from rows that have them all.
+        complete = max(1, complete - complete_count(max(corpus.lacking, default=0), task.missing))
     if task.discard:
         labelled, rest = complete_labels(labelled, task.missing, corpus.classes), whole
     return Facts(

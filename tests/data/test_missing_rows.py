@@ -13,7 +13,7 @@ import pytest
 from affect.data.corpus import Corpus, open_corpus
 from affect.data.manifest import FORMAT, OLDEST, SAMPLES
 from affect.data.task import Task, column_moments
-from affect.engine.plan import unsuited
+from affect.engine.plan import task_facts, unsuited
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row, Scale, Study
@@ -241,6 +241,20 @@ def test_what_takes_every_view_is_left_out(corpus):
     assert "a share of 0.1 lacks eye" in unsuited(whole, Row("M2", missing=0.1))
     with pytest.raises(UserError, match="1 of 140 rows to fit on have none of eeg; name other views with --view"):
         corpus.facts("as_published", view="eeg")
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1, 0.5, 0.9])
+def test_planning_knows_about_how_many_rows_are_whole(tmp_path, missing):
+    corpus = prepared(tmp_path, people().drop(index=2), "--may-lack", "eye")
+    facts = corpus.facts("as_published", view="eeg+eye")
+    for transductive in (False, True):
+        task = open_task(corpus, missing=missing, transductive=transductive)
+        known = task_facts(facts, task.spec).n_complete
+        for data in map(task.fit_data, range(5)):
+            pool = slice(None) if data.pool is None else data.pool
+            whole = int(data.train.present[pool].all(axis=1).sum())
+            assert whole <= known + 1
+            assert transductive or whole >= known - 2
 
 
 TASKS = {"plain": {}, "hidden": {"missing": 0.3}, "transductive": {"transductive": True}}
