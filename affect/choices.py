@@ -122,13 +122,14 @@ def _rows(rows: tuple[Row, ...], names: Sequence[str] | None, facts: CorpusFacts
             raise UserError(
                 f"--systems {name}: unknown system; this study has {', '.join(systems)}{meant(name, systems) or '.'}"
             )
-        if name in systems and _lacks_text(name, facts):
-            raise UserError(f"--systems {name}: it fits on text, and {facts.name} has none.")
+        if name in systems and (why := _lacks_text(name, facts)):
+            raise UserError(f"--systems {name}: it {why}")
     return tuple(row for row in rows if {row.system, row.line} & {*names})
 
 
-def _lacks_text(system: str, facts: CorpusFacts) -> bool:
-    return get_system(system).needs_text and not facts.has_text
+def _lacks_text(system: str, facts: CorpusFacts) -> str:
+    """Why a system lacks the text that it fits on; empty where it does not."""
+    return f"fits on text, and {facts.name} has none." if get_system(system).needs_text and not facts.has_text else ""
 
 
 def _left_out(resolved: Resolved, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -137,11 +138,7 @@ def _left_out(resolved: Resolved, names: Sequence[str] | None) -> tuple[str, ...
     for row in (row.under(resolved.protocol) for row in resolved.study.scales[resolved.scale].rows):
         if names is not None and not {row.system, row.line} & {*names}:
             continue
-        if _lacks_text(row.system, resolved.corpus):
-            why = f"fits on text, and {resolved.corpus.name} has none."
-        else:
-            why = unsuited(resolved, row)
-        if why:
+        if why := _lacks_text(row.system, resolved.corpus) or unsuited(resolved, row):
             lines.setdefault(why, {})[row.line] = None
     return tuple(
         f"{', '.join(found)} {'are left out: each' if len(found) > 1 else 'is left out: it'} {why}"
