@@ -100,7 +100,24 @@ def _untestable(claim: Claim, analysis: Analysis, findings: tuple[Finding, ...])
         return (
             f"Too few seeds: there are {fewest}, which cannot reach p < {LEVEL:g} after Holm over as many comparisons."
         )
+    if claim.kind == "near" and all(f.holds for f in findings):
+        ignorance, sign = _ignorance(claim, analysis), -1 if claim.errors else 1
+        if any(sign * (finding.baseline_mean - ignorance) <= claim.margin for finding in findings):
+            return (
+                f"What it is compared with is not better by more than {claim.margin:g} than knowing nothing "
+                f"({ignorance:.2g}), where all is near."
+            )
     return ""
+
+
+def _ignorance(claim: Claim, analysis: Analysis) -> float:
+    """What a claim's figures are where nothing was learned: accuracy among equal classes, CCC with a constant, NMSE of the
+    mean."""
+    if claim.errors:
+        return 1.0
+    if analysis.resolved.study.metric == "ccc":
+        return 0.0
+    return 1 / analysis.resolved.corpus.classes
 
 
 def _holds(claim: Claim, findings: list[Finding]) -> bool:

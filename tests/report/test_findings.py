@@ -42,7 +42,7 @@ def analysis_of(seeds: int = SEEDS, synthetic: bool = False, **levels: float) ->
     resolved = resolved_with(study, replace(FACTS, name="mfeat", synthetic=synthetic, view="eeg+eye"), seeds)
     evidence = evidence_of(resolved, values_of(resolved, LEVELS | levels, noise=0.001))
     errors = evidence.expected.drop(columns="target").assign(rows="missing rows")
-    errors["value"] = 1.5 - errors["system"].map(LEVELS) + 0.001 * errors["seed"] - errors["label_fraction"]
+    errors["value"] = 1.5 - errors["system"].map(LEVELS | levels) + 0.001 * errors["seed"] - errors["label_fraction"]
     learned = pd.DataFrame(
         [
             ("Ours", fraction, seed, epoch, 2, f"weight view {view}", weight + 0.001 * seed)
@@ -136,6 +136,19 @@ def test_near_is_within_a_margin_either_way(analysis: Analysis) -> None:
     found = judge(claim(both, kind="near", margin=0.05), analysis)
     assert [(f.system, f.baseline) for f in found.findings] == [("Theirs (Eye)", "Ours")] * 2
     assert "at most 0.05, a margin that is ours" in found.reason
+
+
+def test_where_nothing_was_learned_nothing_is_near(analysis: Analysis) -> None:
+    """Two systems that guess are as near as two that know."""
+    near = claim(("Ours",), ("Theirs (Eye)",), kind="near", margin=0.05)
+    chance = 1 / FACTS.classes
+    guessing = {"Ours": chance + 0.01, "Theirs (Eye)": chance + 0.02}
+    found = judge(near, analysis_of(**guessing))
+    assert (found.verdict, "than knowing nothing (0.33)" in found.reason) == (NOT_TESTABLE, True)
+    assert judge(near, analysis_of(**{name: value + 0.06 for name, value in guessing.items()})).verdict == YES
+    errors = claim(("Ours",), ("Theirs (Eye)",), kind="near", margin=0.05, errors="missing rows")
+    for level, expected in ((0.3, NOT_TESTABLE), (0.49, NOT_TESTABLE), (0.6, YES)):  # errors of 1.2, 1 and .9
+        assert judge(errors, analysis_of(**dict.fromkeys(guessing, level))).verdict == expected
 
 
 def test_the_best_of_a_grid_is_that_of_all_its_points(analysis: Analysis) -> None:
