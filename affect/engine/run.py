@@ -244,14 +244,20 @@ class _Run:
         return sum(self.sizes(self.sizes.group_of(trial)).seconds for trial in trials)
 
     def _enqueue(self, packs: Sequence[Pack]) -> None:
-        """Longest first: what starts last is short, so that workers end together."""
-        self.queue = sorted([*self.queue, *packs], key=lambda pack: -pack.seconds)
+        """Longest first: what starts last is short, so that workers end together. Where time is too short for all, cheapest
+        first: most of the tables is filled."""
+        self.queue += packs
+        needed = sum(pack.seconds for pack in self.queue) * self._pace() / self.executor.slots
+        if needed > self.deadline - time.monotonic():
+            self.queue.sort(key=lambda pack: pack.seconds / len(pack.trials))
+        else:
+            self.queue.sort(key=lambda pack: -pack.seconds)
 
     def _submit(self) -> None:
         """Give packs to free workers, but none that is not expected to end in time."""
         while self.queue and self.executor.free:
             left = self.deadline - time.monotonic()
-            fits = next((i for i, pack in enumerate(self.queue) if pack.seconds * self._pace() <= left), None)
+            fits = next((i for i, pack in enumerate(self.queue) if pack.seconds * max(1.0, self._pace()) <= left), None)
             if fits is None:
                 self.stopped = True
                 return

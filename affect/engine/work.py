@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,11 @@ from affect.systems.base import Facts, Replicate, Watch, fit_pack
 from affect.systems.process import settle
 from affect.systems.shards import ALONE, Shard
 from affect.trial import Settings, TaskSpec
+
+LONGEST = 900.0
+"""Seconds that a pack should take at most: what a crash or a time limit may cost a worker."""
+WORTH = 1.1
+"""A pack that a crash spares may take this much longer per trial than the fastest."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,22 @@ def _corpus_here(folder: Path) -> Corpus:
 
 
 def measure(probe: Probe) -> Measure:
-    """Run a probe on this worker's device."""
-    settle(probe.device)
+    """Run a probe on this worker's device: the fastest pack that takes no longer than `LONGEST`, or the fastest of all where
+    so small a pack is no good."""
+    fastest = _fastest(probe)
+    if not math.isfinite(fastest.seconds):
+        return GUESS
+    if fastest.size > 1 and fastest.size * fastest.seconds > LONGEST:
+        shorter = _fastest(replace(probe, largest=max(1, int(LONGEST / fastest.seconds))))
+        if shorter.seconds <= WORTH * fastest.seconds:
+            return shorter
+    return fastest
+
+
+def _fastest(probe: Probe) -> Measure:
     system = get_system(probe.system)
     size, seconds = system.probe(probe.settings, probe.facts, probe.device, probe.largest)
-    seconds *= system.steps(probe.settings, probe.facts)
-    return Measure(size, seconds) if math.isfinite(seconds) else GUESS
+    return Measure(size, seconds * system.steps(probe.settings, probe.facts))
 
 
 def run_pack(pack: Pack, place: Workplace, watch: Watch = lambda fitting: None, shard: Shard = ALONE) -> PackResult:
