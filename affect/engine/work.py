@@ -65,6 +65,7 @@ def _corpus_here(folder: Path) -> Corpus:
 def measure(probe: Probe) -> Measure:
     """Run a probe on this worker's device: the fastest pack that takes no longer than `LONGEST`, or the fastest of all where
     so small a pack is no good."""
+    settle(probe.device)
     fastest = _fastest(probe)
     if not math.isfinite(fastest.seconds):
         return GUESS
