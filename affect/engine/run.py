@@ -24,6 +24,8 @@ from affect.trial import TaskSpec, Trial
 
 PLANNED = ("trial", "partition", "target", "value", "status")
 """Columns of `trials` that a plan needs."""
+TRUST = 120.0
+"""Seconds of work for which the word of the probes counts, beside what packs took: a few short ones tell little."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,21 @@ class Sizes:
             self._known.update(zip(wanted, measure(probes), strict=True))
 
 
+def pace_of(took: float, expected: float) -> float:
+    """Seconds that a second takes of those which the probes expect."""
+    return (TRUST + took) / (TRUST + expected)
+
+
 def forecast(
     ended: float, pace: float, running: Sequence[tuple[float, float, float]], waiting: float
 ) -> tuple[float, float]:
     """The share of a run's work that is over, and the seconds that one worker would need for the rest.
 
-    `ended` and `waiting` are the expected seconds of packs that are over and that have not begun, `pace` what the former
-    took for each; `running` has the expected seconds of a pack, those since it began, and its share where that is known.
-    A pack that takes longer than was expected says so of the others too.
+    `ended` and `waiting` are the expected seconds of packs that are over and that have not begun, `pace` that of the former;
+    `running` has the expected seconds of a pack, those since it began, and its share where that is known. A pack that takes
+    longer than was expected says so of the others too.
     """
-    pace = max([pace, *(since / max(1e-9, seconds) for seconds, since, _ in running)])
+    pace = max([pace, *(pace_of(since, seconds) for seconds, since, _ in running)])
     shares = [share or min(0.95, since / max(1e-9, seconds * pace)) for seconds, since, share in running]
     over = ended + sum(seconds * share for (seconds, *_), share in zip(running, shares, strict=True))
     left = waiting + sum(seconds * (1 - share) for (seconds, *_), share in zip(running, shares, strict=True))
@@ -298,7 +305,7 @@ class _Run:
 
     def _pace(self) -> float:
         """Measured over expected seconds of the packs of this run."""
-        return self.took / self.expected if self.expected > 0 else 1.0
+        return pace_of(self.took, self.expected)
 
     def _beat(self, share: float) -> None:
         """One epoch of a pack in this process is over, or there is no worker yet."""

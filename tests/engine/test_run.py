@@ -199,7 +199,7 @@ def test_progress_ends_complete(resolve: Resolve, place: Workplace, tmp_path: Pa
     [
         (0, 1, [], 100, 0, 100),
         (0, 1, [(60, 30, 0)], 40, 0.3, 70),
-        (0, 1, [(60, 120, 0)], 40, 0.57, 2 * 43),  # twice what was expected, so that the others will take twice as long
+        (0, 1, [(60, 120, 0)], 40, 0.57, 4 / 3 * 43),  # longer than was expected, and so will be the others
         (0, 1, [(60, 30, 0.25)], 40, 0.15, 85),
         (100, 2, [(60, 30, 0), (60, 60, 0.8)], 0, (100 + 15 + 48) / 220, 2 * 57),
         (100, 2, [], 0, 1, 0),
