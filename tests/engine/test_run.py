@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import pytest
 
 from affect.engine.evidence import evidence
 from affect.engine.executors import Inline
+from affect.engine.packs import Measure, Pack
 from affect.engine.plan import plan
 from affect.engine.progress import State
 from affect.engine.results import Workplace
 from affect.engine.run import Summary, forecast, run
 from affect.engine.store import Store
+from affect.engine.work import Probe
 from affect.errors import UserError
 from affect.resolved import Resolved
 from affect.study import Row
@@ -112,7 +114,6 @@ def test_a_failing_trial_harms_no_other(resolve: Resolve, place: Workplace, tmp_
 
 
 def test_a_failed_row_gives_way_to_its_trial(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:
-    from affect.engine.packs import Pack
     from affect.engine.results import failed_result
     from affect.engine.work import run_pack
 
@@ -160,6 +161,49 @@ def test_the_time_limit_drops_what_is_in_work(resolve: Resolve, place: Workplace
     assert summary.left > 0
     assert time.monotonic() - started < 30
     assert set(rows_in(tmp_path)["system"]) <= {"other"}
+
+
+class Noting(Inline):
+    """Notes what is trained in which order: by its own account packs of three toys in 30 s, others one by one in 8 s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[tuple[str, int]] = []
+
+    def measure(self, probes: Sequence[Probe]) -> list[Measure]:
+        return [Measure(3, 10.0) if probe.system == "toy" else Measure(1, 8.0) for probe in probes]
+
+    def submit(self, pack: Pack) -> None:
+        self.order.append((pack.trials[0].system, len(pack.trials)))
+        super().submit(pack)
+
+
+TOYS, OTHERS = [("toy", 3)], [("other", 1)] * 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "order"),
+    [
+        (None, TOYS + OTHERS),
+        (60, TOYS + OTHERS),  # all fits: longest first
+        (48, OTHERS + TOYS),  # it does not: cheapest trials first
+        (24, OTHERS),  # and nothing that would not end in time
+        (4, []),
+    ],
+)
+def test_where_time_is_short_most_trials_come_first(
+    resolve: Resolve,
+    place: Workplace,
+    tmp_path: Path,
+    seconds: float | None,
+    order: list[tuple[str, int]],
+) -> None:
+    rows = Row("toy"), Row("other", ({"width": 5},))
+    resolved, store, executor = resolve(*rows, seeds=3), Store(str(tmp_path), "trial_study"), Noting()
+    with store.locked():
+        summary = run(resolved, store, executor, place, Silent(), seconds and seconds / 60)
+    assert executor.order == order
+    assert (summary.stopped, summary.left) == (len(order) < 4, 6 - sum(size for _, size in order))
 
 
 def test_an_interrupted_pack_reruns_whole(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:
