@@ -110,7 +110,7 @@ def _parser(study: Study) -> Parser:
     group = parser.add_argument_group("how it is run")
     add = group.add_argument
     add("--plan", action="store_true", help="print what would run and what it can show, and stop")
-    add("--max-minutes", type=float, metavar="M", help="start nothing that would end later, stop at M minutes")
+    add("--max-minutes", type=float, metavar="M", help="stop at M minutes, cheapest trials first if not all fit")
     options.add_arguments(parser)
     group = parser.add_argument_group("where it goes")
     add = group.add_argument
