@@ -267,6 +267,7 @@ def _verdict(summary: Summary, store: Store, folder: Path, console: Console) -> 
         console.print("Failed trials run again with the same command.")
         return FAILED
     if summary.left:
-        console.print(f"Stopped with at most {summary.left} trials left; the same command goes on.", highlight=False)
+        on = "the same command goes on." if summary.trained else "none ended in time: give more than --max-minutes did."
+        console.print(f"Stopped with at most {summary.left} trials left; {on}", highlight=False)
         return UNFINISHED
     return COMPLETE

@@ -188,7 +188,7 @@ class Claim:
     - `relative_gain`: the best of `systems` gains over the first of `baselines` about as much as was published: the
       mean gain is at least half the published one, and the interval of the difference lies above zero;
     - `near`: each of `systems` differs by at most `margin` from each of `baselines` or, if there are none, from the best
-      of `systems` and of the grids that they are points of;
+      of `systems` and of the grids that they are points of; of no meaning where these hardly know more than nothing;
     - `closer`: each of `systems` lies closer to the first of `baselines` than to the second;
     - `rises`: what is measured of each of `systems` rises with `factor` by more than chance (first to last value, interval
       above zero), and nowhere falls from one value to the next by more than chance (interval below zero);

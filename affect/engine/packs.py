@@ -24,10 +24,10 @@ class Group(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """What a probe of a group found where its packs will be trained."""
+    """What a probe of a group found where its packs will be trained: see `affect.engine.work.measure`."""
 
     size: int
-    """Pack size with the best throughput."""
+    """Trials per pack."""
     seconds: float
     """Expected seconds of one trial in such a pack."""
 

@@ -15,6 +15,7 @@ from affect.engine.packs import Group, Grouping, Measure, Pack, partition
 from affect.engine.plan import DEVELOPMENT, Key, Plan, plan, task_facts
 from affect.engine.progress import Display, State
 from affect.engine.results import Workplace, failed_result
+from affect.engine.schedule import forecast, next_pack, pace_of, split
 from affect.engine.store import Store, open_packs
 from affect.engine.work import Probe
 from affect.errors import UserError
@@ -24,8 +25,6 @@ from affect.trial import TaskSpec, Trial
 
 PLANNED = ("trial", "partition", "target", "value", "status")
 """Columns of `trials` that a plan needs."""
-TRUST = 120.0
-"""Seconds of work for which the word of the probes counts, beside what packs took: a few short ones tell little."""
 
 
 @dataclass(frozen=True)
@@ -120,27 +119,6 @@ class Sizes:
         ]
         if probes:
             self._known.update(zip(wanted, measure(probes), strict=True))
-
-
-def pace_of(took: float, expected: float) -> float:
-    """Seconds that a second takes of those which the probes expect."""
-    return (TRUST + took) / (TRUST + expected)
-
-
-def forecast(
-    ended: float, pace: float, running: Sequence[tuple[float, float, float]], waiting: float
-) -> tuple[float, float]:
-    """The share of a run's work that is over, and the seconds that one worker would need for the rest.
-
-    `ended` and `waiting` are the expected seconds of packs that are over and that have not begun, `pace` that of the former;
-    `running` has the expected seconds of a pack, those since it began, and its share where that is known. A pack that takes
-    longer than was expected says so of the others too.
-    """
-    pace = max([pace, *(pace_of(since, seconds) for seconds, since, _ in running)])
-    shares = [share or min(0.95, since / max(1e-9, seconds * pace)) for seconds, since, share in running]
-    over = ended + sum(seconds * share for (seconds, *_), share in zip(running, shares, strict=True))
-    left = waiting + sum(seconds * (1 - share) for (seconds, *_), share in zip(running, shares, strict=True))
-    return over / max(1e-9, over + left), left * pace
 
 
 @dataclass
@@ -251,27 +229,37 @@ class _Run:
         return sum(self.sizes(self.sizes.group_of(trial)).seconds for trial in trials)
 
     def _enqueue(self, packs: Sequence[Pack]) -> None:
-        """Longest first: what starts last is short, so that workers end together. Where time is too short for all, cheapest
-        first: most of the tables is filled."""
-        self.queue += packs
-        needed = sum(pack.seconds for pack in self.queue) * self._pace() / self.executor.slots
-        if needed > self.deadline - time.monotonic():
-            self.queue.sort(key=lambda pack: pack.seconds / len(pack.trials))
-        else:
-            self.queue.sort(key=lambda pack: -pack.seconds)
+        self.queue = sorted([*self.queue, *packs], key=lambda pack: -pack.seconds)
 
     def _submit(self) -> None:
         """Give packs to free workers, but none that is not expected to end in time."""
-        while self.queue and self.executor.free:
+        self.stopped = False
+        while self.queue and self.executor.free and not self.stopped:
             left = self.deadline - time.monotonic()
-            fits = next((i for i, pack in enumerate(self.queue) if pack.seconds * max(1.0, self._pace()) <= left), None)
-            if fits is None:
+            pack = self.queue[0] if math.isinf(left) else self._next_within(left)
+            if pack is None:
                 self.stopped = True
-                return
-            pack = self.queue.pop(fits)
-            self.tries[pack.id] += 1
-            self.running[pack.id] = _Started(pack, time.monotonic())
-            self.executor.submit(pack)
+            else:
+                self.queue.remove(pack)
+                self.tries[pack.id] += 1
+                self.running[pack.id] = _Started(pack, time.monotonic())
+                self.executor.submit(pack)
+
+    def _next_within(self, left: float) -> Pack | None:
+        """What to train where `left` seconds remain. Rather than nothing at all a part of a pack, or a limit below what packs
+        take would be of no use however often the run is repeated."""
+
+        def found() -> Pack | None:
+            return next_pack(self.queue, self.executor.slots, self._pace(), self._forecast()[1], left)
+
+        pack = found()
+        if pack is None and not self.tries and (parted := split(self.queue, self._pace(), left)):
+            whole, parts = parted
+            self.store.fix(parts)
+            self.queue.remove(whole)
+            self._enqueue(parts)
+            pack = found()
+        return pack
 
     def _settle(self, outcome: Outcome, started: _Started) -> None:
         pack, result = outcome.pack, outcome.result
@@ -304,7 +292,6 @@ class _Run:
         self.best = {target: value for target, value in best.items() if value > -math.inf}
 
     def _pace(self) -> float:
-        """Measured over expected seconds of the packs of this run."""
         return pace_of(self.took, self.expected)
 
     def _beat(self, share: float) -> None:
@@ -316,11 +303,14 @@ class _Run:
         if share > 0:  # What packs take is not known yet where workers are waited for.
             self._show()
 
-    def _show(self) -> None:
+    def _forecast(self) -> tuple[float, float]:
         now, waiting = time.monotonic(), sum(pack.seconds for pack in self.queue)
         waiting += sum(self._seconds([trial]) * count for trial, count in self.plan.later)
         running = [(started.pack.seconds, now - started.at, started.share) for started in self.running.values()]
-        share, left = forecast(self.expected, self._pace(), running, waiting)
+        return forecast(self.expected, self._pace(), running, waiting)
+
+    def _show(self) -> None:
+        share, left = self._forecast()
         self.display.show(
             State(
                 done=len(self.plan.trials) - len(self.plan.pending) + self.trained - self.trained_before_plan,

@@ -16,7 +16,7 @@ import torch
 
 from affect.engine.packs import Pack, cut
 from affect.engine.results import PackResult, Workplace, result_of
-from affect.engine.work import Probe, measure, open_task
+from affect.engine.work import Probe, fastest, open_task
 from affect.errors import UserError
 from affect.systems import get_system
 from affect.systems.base import Fitting, Replicate
@@ -174,7 +174,7 @@ def _stacks(trials: Sequence[Trial], replicate: Replicate) -> list[tuple[Trial, 
     for structure, members in groups.items():
         first = members[0]
         if structure not in _sizes:
-            _sizes[structure] = measure(Probe(first.system, first.settings, facts, first.device, len(members))).size
+            _sizes[structure] = fastest(Probe(first.system, first.settings, facts, first.device, len(members))).size
         stacks += cut(members, math.ceil(len(members) / _sizes[structure]))
     return stacks
 

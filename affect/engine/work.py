@@ -23,9 +23,9 @@ from affect.systems.shards import ALONE, Shard
 from affect.trial import Settings, TaskSpec
 
 LONGEST = 900.0
-"""Seconds that a pack should take at most: what a crash or a time limit may cost a worker."""
-WORTH = 1.1
-"""A pack that a crash spares may take this much longer per trial than the fastest."""
+"""Seconds that a pack should be expected to take at most: what a crash or a time limit may cost a worker."""
+SHORTER_COSTS = 1.1
+"""How much longer per trial a pack may take than the fastest, for being no longer than `LONGEST`."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,24 @@ def _corpus_here(folder: Path) -> Corpus:
         raise UserError(f"on node {platform.node()}: {error}") from None
 
 
-def measure(probe: Probe) -> Measure:
-    """Run a probe on this worker's device: the fastest pack that takes no longer than `LONGEST`, or the fastest of all where
-    so small a pack is no good."""
+def fastest(probe: Probe) -> Measure:
+    """Measure which pack is fastest per trial on this worker's device."""
     settle(probe.device)
-    fastest = _fastest(probe)
-    if not math.isfinite(fastest.seconds):
-        return GUESS
-    if fastest.size > 1 and fastest.size * fastest.seconds > LONGEST:
-        shorter = _fastest(replace(probe, largest=max(1, int(LONGEST / fastest.seconds))))
-        if shorter.seconds <= WORTH * fastest.seconds:
-            return shorter
-    return fastest
-
-
-def _fastest(probe: Probe) -> Measure:
     system = get_system(probe.system)
     size, seconds = system.probe(probe.settings, probe.facts, probe.device, probe.largest)
-    return Measure(size, seconds * system.steps(probe.settings, probe.facts))
+    seconds *= system.steps(probe.settings, probe.facts)
+    return Measure(size, seconds) if math.isfinite(seconds) else GUESS
+
+
+def measure(probe: Probe) -> Measure:
+    """The pack to cut trials into: the fastest that takes no longer than `LONGEST` or, where so small a pack is much slower,
+    the fastest of all."""
+    best = fastest(probe)
+    if best.size > 1 and best.size * best.seconds > LONGEST:
+        shorter = fastest(replace(probe, largest=max(1, int(LONGEST / best.seconds))))
+        if shorter.seconds <= SHORTER_COSTS * best.seconds:
+            return shorter
+    return best
 
 
 def run_pack(pack: Pack, place: Workplace, watch: Watch = lambda fitting: None, shard: Shard = ALONE) -> PackResult:

@@ -30,7 +30,7 @@ def judge(claim: Claim, analysis: Analysis) -> Verdict:
 
     Where significance is claimed it is the paper's own test, one-tailed Fisher z on the means, or for other metrics than
     CCC the paired test after Holm. The seeds must be enough for one paired comparison to reach the same level; the corpus
-    must be real and the claim's label fractions in use.
+    must be real and the claim's label fractions in use. What is near a baseline that knows nothing is not judged.
     """
     if absent := lacking(claim, analysis):
         return Verdict(claim, NOT_TESTABLE, f"Not run: {', '.join(absent)}.", ())
@@ -39,7 +39,7 @@ def judge(claim: Claim, analysis: Analysis) -> Verdict:
         return Verdict(claim, NOT_TESTABLE, f"No such target in this run: {', '.join(unknown)}.", ())
     groups = findings_of(claim, analysis)
     findings = tuple(finding for group in groups for finding in group)
-    if reason := _untestable(claim, analysis, findings):
+    if reason := _untestable(claim, analysis, groups):
         return Verdict(claim, NOT_TESTABLE, reason, findings)
     holds = all(_holds(claim, group) for group in groups)
     verdict = f"{REPRODUCED if holds else NOT_REPRODUCED} on {analysis.resolved.corpus.name}"
@@ -80,8 +80,9 @@ def ledger(verdicts: list[Verdict], analysis: Analysis) -> list[Block]:
     return blocks
 
 
-def _untestable(claim: Claim, analysis: Analysis, findings: tuple[Finding, ...]) -> str:
+def _untestable(claim: Claim, analysis: Analysis, groups: list[list[Finding]]) -> str:
     """Why no verdict can be given, or an empty string."""
+    findings = [finding for group in groups for finding in group]
     needed = seeds_needed(1, LEVEL)
     fewest = min((finding.pairs for finding in findings), default=0)
     if analysis.resolved.corpus.synthetic:
@@ -100,24 +101,29 @@ def _untestable(claim: Claim, analysis: Analysis, findings: tuple[Finding, ...])
         return (
             f"Too few seeds: there are {fewest}, which cannot reach p < {LEVEL:g} after Holm over as many comparisons."
         )
-    if claim.kind == "near" and all(f.holds for f in findings):
-        ignorance, sign = _ignorance(claim, analysis), -1 if claim.errors else 1
-        if any(sign * (finding.baseline_mean - ignorance) <= claim.margin for finding in findings):
-            return (
-                f"What it is compared with is not better by more than {claim.margin:g} than knowing nothing "
-                f"({ignorance:.2g}), where all is near."
-            )
+    if claim.kind == "near" and all(_holds(claim, group) for group in groups):
+        for finding in findings:
+            if reason := _knows_nothing(claim, analysis, finding):
+                return reason
     return ""
 
 
-def _ignorance(claim: Claim, analysis: Analysis) -> float:
-    """What a claim's figures are where nothing was learned: accuracy among equal classes, CCC with a constant, NMSE of the
-    mean."""
+def _knows_nothing(claim: Claim, analysis: Analysis, finding: Finding) -> str:
+    """Says so where the baseline is hardly better than knowing nothing, an accuracy as among equal classes, the CCC of a
+    constant, the NMSE of the mean: there all is near. An empty string otherwise."""
     if claim.errors:
-        return 1.0
-    if analysis.resolved.study.metric == "ccc":
-        return 0.0
-    return 1 / analysis.resolved.corpus.classes
+        nothing, what = (1.0, "the mean's error") if claim.errors == "missing rows" else (np.nan, "")
+    elif analysis.resolved.study.metric == "ccc":
+        nothing, what = 0.0, "the CCC of a constant"
+    else:
+        nothing, what = 1 / analysis.resolved.corpus.classes, "chance among equal classes"
+    sign = -1 if claim.errors else 1
+    if not sign * (finding.baseline_mean - nothing) <= claim.margin:
+        return ""
+    return (
+        f"{finding.baseline} is no more than {claim.margin:g} better than {what} ({numbers.value(nothing)}) with "
+        f"{numbers.labels(finding.fraction)}: there all is near."
+    )
 
 
 def _holds(claim: Claim, findings: list[Finding]) -> bool:

@@ -16,7 +16,7 @@ from affect.engine.packs import Measure, Pack
 from affect.engine.plan import plan
 from affect.engine.progress import State
 from affect.engine.results import Workplace
-from affect.engine.run import Summary, forecast, run
+from affect.engine.run import Summary, run
 from affect.engine.store import Store
 from affect.engine.work import Probe
 from affect.errors import UserError
@@ -178,32 +178,39 @@ class Noting(Inline):
         super().submit(pack)
 
 
-TOYS, OTHERS = [("toy", 3)], [("other", 1)] * 3
-
-
 @pytest.mark.parametrize(
-    ("seconds", "order"),
+    ("seconds", "first"),
     [
-        (None, TOYS + OTHERS),
-        (60, TOYS + OTHERS),  # all fits: longest first
-        (48, OTHERS + TOYS),  # it does not: cheapest trials first
-        (24, OTHERS),  # and nothing that would not end in time
-        (4, []),
+        (None, [("toy", 3)]),  # longest first
+        (60, [("toy", 3)]),  # all fits
+        (48, [("other", 1)]),  # it does not: cheapest trials first
+        (4, []),  # nothing would end in time
     ],
 )
 def test_where_time_is_short_most_trials_come_first(
-    resolve: Resolve,
-    place: Workplace,
-    tmp_path: Path,
-    seconds: float | None,
-    order: list[tuple[str, int]],
+    resolve: Resolve, place: Workplace, tmp_path: Path, seconds: float | None, first: list[tuple[str, int]]
 ) -> None:
     rows = Row("toy"), Row("other", ({"width": 5},))
     resolved, store, executor = resolve(*rows, seeds=3), Store(str(tmp_path), "trial_study"), Noting()
     with store.locked():
         summary = run(resolved, store, executor, place, Silent(), seconds and seconds / 60)
-    assert executor.order == order
-    assert (summary.stopped, summary.left) == (len(order) < 4, 6 - sum(size for _, size in order))
+    assert executor.order[:1] == first
+    assert (summary.stopped, summary.left) == ((False, 0) if first else (True, 6)), "packs take less than they say"
+
+
+def test_a_limit_below_what_packs_take_gets_there_in_the_end(
+    resolve: Resolve, place: Workplace, tmp_path: Path
+) -> None:
+    """A pack of 30 s is not for a limit of 15, its trials are."""
+    resolved, store, trained = resolve(Row("toy"), seeds=3), Store(str(tmp_path), "trial_study"), []
+    for _ in range(4):
+        executor = Noting()
+        with store.locked():
+            summary = run(resolved, store, executor, place, Silent(), 0.25)
+        trained.append(executor.order)
+    assert sum(len(order) for order in trained) == 3
+    assert (summary.stopped, summary.left, trained[-1]) == (False, 0, [])
+    assert {len(m.trials) for m in store.memberships()} == {1}
 
 
 def test_an_interrupted_pack_reruns_whole(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:
@@ -236,20 +243,3 @@ def test_progress_ends_complete(resolve: Resolve, place: Workplace, tmp_path: Pa
     shares = list({state.done: state.share for state in shown.states}.values())
     assert len(shares) > 2
     assert shares == sorted(shares), "from pack to pack"
-
-
-@pytest.mark.parametrize(
-    ("ended", "pace", "running", "waiting", "share", "left"),
-    [
-        (0, 1, [], 100, 0, 100),
-        (0, 1, [(60, 30, 0)], 40, 0.3, 70),
-        (0, 1, [(60, 120, 0)], 40, 0.57, 4 / 3 * 43),  # longer than was expected, and so will be the others
-        (0, 1, [(60, 30, 0.25)], 40, 0.15, 85),
-        (100, 2, [(60, 30, 0), (60, 60, 0.8)], 0, (100 + 15 + 48) / 220, 2 * 57),
-        (100, 2, [], 0, 1, 0),
-    ],
-)
-def test_the_forecast_follows_what_packs_take(
-    ended: float, pace: float, running: list[tuple[float, float, float]], waiting: float, share: float, left: float
-) -> None:
-    assert forecast(ended, pace, running, waiting) == pytest.approx((share, left))
