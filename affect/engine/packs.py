@@ -48,6 +48,10 @@ class Pack:
     """The search of which it is a wave: it never takes the place of a pack that trained the same trials to their end."""
 
     @property
+    def system(self) -> str:
+        return self.trials[0].system
+
+    @property
     def id(self) -> str:
         return pack_id([*(trial.id for trial in self.trials), *([self.search] if self.search else [])])
 

@@ -12,7 +12,7 @@ from affect.engine.executors import Inline
 from affect.engine.packs import partition
 from affect.engine.plan import Plan, plan
 from affect.engine.progress import duration
-from affect.engine.run import Sizes
+from affect.engine.sizes import Sizes
 from affect.engine.store import Store
 from affect.resolved import Resolved
 from affect.stats import LEVEL, resolvable, seeds_needed, smallest_p

@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from affect.engine.executors import TRIES, Executor, Failure, Interrupted, Outcome
-from affect.engine.packs import Group, Grouping, Measure, Pack, partition
-from affect.engine.plan import DEVELOPMENT, Key, Plan, plan, task_facts
+from affect.engine.packs import Group, Pack, partition
+from affect.engine.plan import DEVELOPMENT, Key, Plan, plan
 from affect.engine.progress import Display, State
 from affect.engine.results import Workplace, failed_result
-from affect.engine.schedule import forecast, next_pack, pace_of, split
+from affect.engine.schedule import forecast, next_pack, pace_of
+from affect.engine.sizes import Sizes
 from affect.engine.store import Store, open_packs
-from affect.engine.work import Probe
 from affect.errors import UserError
 from affect.resolved import Resolved
-from affect.systems.base import Facts
-from affect.trial import TaskSpec, Trial
+from affect.trial import Trial
 
 PLANNED = ("trial", "partition", "target", "value", "status")
 """Columns of `trials` that a plan needs."""
@@ -78,54 +77,20 @@ def run(
     return work.summary()
 
 
-class Sizes:
-    """Pack sizes and costs, measured once per structure: what `partition` asks for."""
-
-    def __init__(self, resolved: Resolved, slots: Callable[[], int]) -> None:
-        self._resolved = resolved
-        self._slots = slots
-        self._facts: dict[TaskSpec, Facts] = {}
-        self._known: dict[tuple[object, ...], Measure] = {}
-        self.group_of = Grouping(self.facts_of)
-
-    def facts_of(self, task: TaskSpec) -> Facts:
-        if task not in self._facts:
-            self._facts[task] = task_facts(self._resolved.corpus, task)
-        return self._facts[task]
-
-    def __call__(self, group: Group) -> Measure:
-        return self._known[self._key(group)]
-
-    @staticmethod
-    def _key(group: Group) -> tuple[object, ...]:
-        return (group.structure, group.device)
-
-    def learn(
-        self,
-        trials: Iterable[Trial],
-        later: Sequence[tuple[Trial, int]],
-        measure: Callable[[Sequence[Probe]], list[Measure]],
-    ) -> None:
-        """Measure the structures among `trials` and `later` that are not known yet."""
-        wanted: dict[tuple[object, ...], tuple[Trial, int]] = {}
-        for trial, count in [*((trial, 1) for trial in trials), *later]:
-            key = self._key(self.group_of(trial))
-            if key not in self._known:
-                first, total = wanted.get(key, (trial, 0))
-                wanted[key] = (first, total + count)
-        probes = [
-            Probe(t.system, t.settings, self.facts_of(t.task), t.device, math.ceil(total / self._slots()))
-            for t, total in wanted.values()
-        ]
-        if probes:
-            self._known.update(zip(wanted, measure(probes), strict=True))
-
-
 @dataclass
 class _Started:
     pack: Pack
     at: float
     share: float = 0.0
+
+    @property
+    def since(self) -> float:
+        return time.monotonic() - self.at
+
+    def added_to(self, times: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """System → (seconds that packs took, that they were expected to take), with this one."""
+        took, expected = times.get(self.pack.system, (0.0, 0.0))
+        return {**times, self.pack.system: (took + self.since, expected + self.pack.seconds)}
 
 
 @dataclass
@@ -136,9 +101,9 @@ class _Run:
     place: Workplace
     display: Display
     max_minutes: float | None
-    begun: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.begun = time.monotonic()
         self.deadline = math.inf if self.max_minutes is None else self.begun + 60 * self.max_minutes
         self.sizes = Sizes(self.resolved, lambda: self.executor.slots)
         self.rows: list[pd.DataFrame] = [self.store.rows()]
@@ -150,7 +115,7 @@ class _Run:
         self.trained = self.trained_before_plan = 0
         self.held: set[Group] = set()
         self.failed: dict[str, tuple[Trial, str]] = {}
-        self.expected = self.took = 0.0
+        self.times: dict[str, tuple[float, float]] = {}
         self.best: dict[str, float] = {}
         self.stopped = False
 
@@ -171,10 +136,11 @@ class _Run:
                 return
             outcomes = self.executor.wait(max(0.0, min(1.0, self.deadline - time.monotonic())))
             # Workers first, disks second: training goes on while results are written.
-            packs = [self.running.pop(outcome.pack.id) for outcome in outcomes]
+            for outcome in outcomes:
+                self._time(self.running.pop(outcome.pack.id), outcome)
             self._submit()
-            for outcome, started in zip(outcomes, packs, strict=True):
-                self._settle(outcome, started)
+            for outcome in outcomes:
+                self._settle(outcome)
             if time.monotonic() >= self.deadline:
                 self.stopped = True
                 return
@@ -246,30 +212,23 @@ class _Run:
                 self.executor.submit(pack)
 
     def _next_within(self, left: float) -> Pack | None:
-        """What to train where `left` seconds remain. Rather than nothing at all a part of a pack, or a limit below what packs
-        take would be of no use however often the run is repeated."""
+        paces, (_, needed) = self._paces(), self._forecast()
+        return next_pack(
+            self.queue, lambda pack: pack.seconds * paces.get(pack.system, 1.0), self.executor.slots, needed, left
+        )
 
-        def found() -> Pack | None:
-            return next_pack(self.queue, self.executor.slots, self._pace(), self._forecast()[1], left)
+    def _time(self, started: _Started, outcome: Outcome) -> None:
+        """Keep what a pack took beside what it was expected to take."""
+        if not isinstance(outcome.result, Failure):
+            self.times = started.added_to(self.times)
 
-        pack = found()
-        if pack is None and not self.tries and (parted := split(self.queue, self._pace(), left)):
-            whole, parts = parted
-            self.store.fix(parts)
-            self.queue.remove(whole)
-            self._enqueue(parts)
-            pack = found()
-        return pack
-
-    def _settle(self, outcome: Outcome, started: _Started) -> None:
+    def _settle(self, outcome: Outcome) -> None:
         pack, result = outcome.pack, outcome.result
         if not isinstance(result, Failure):
             self.store.commit(pack, result)
             self.rows.append(result.trials.select(list(PLANNED)).to_pandas())
             self._note(self.rows[-1])
             self.trained += len(pack.trials)
-            self.expected += pack.seconds
-            self.took += time.monotonic() - started.at
         elif result.kind == "user":
             raise UserError(result.message)
         elif result.kind == "lost" and self.tries[pack.id] < TRIES:
@@ -291,8 +250,13 @@ class _Run:
         best = {t: max(self.best.get(t, -math.inf), values.get(t, -math.inf)) for t in targets}
         self.best = {target: value for target, value in best.items() if value > -math.inf}
 
-    def _pace(self) -> float:
-        return pace_of(self.took, self.expected)
+    def _paces(self) -> dict[str, float]:
+        """System → measured seconds per expected second, of packs that have ended and of those that are overdue."""
+        times = self.times
+        for started in self.running.values():
+            if started.since > started.pack.seconds:
+                times = started.added_to(times)
+        return {system: pace_of(*took_expected) for system, took_expected in times.items()}
 
     def _beat(self, share: float) -> None:
         """One epoch of a pack in this process is over, or there is no worker yet."""
@@ -304,10 +268,18 @@ class _Run:
             self._show()
 
     def _forecast(self) -> tuple[float, float]:
-        now, waiting = time.monotonic(), sum(pack.seconds for pack in self.queue)
-        waiting += sum(self._seconds([trial]) * count for trial, count in self.plan.later)
-        running = [(started.pack.seconds, now - started.at, started.share) for started in self.running.values()]
-        return forecast(self.expected, self._pace(), running, waiting)
+        paces = self._paces()
+        waiting = [(pack.system, pack.seconds) for pack in self.queue]
+        waiting += [(trial.system, self._seconds([trial]) * count) for trial, count in self.plan.later]
+        running = [
+            (each.pack.seconds * paces.get(each.pack.system, 1.0), each.since, each.share)
+            for each in self.running.values()
+        ]
+        return forecast(
+            sum(took for took, _ in self.times.values()),
+            running,
+            sum(seconds * paces.get(system, 1.0) for system, seconds in waiting),
+        )
 
     def _show(self) -> None:
         share, left = self._forecast()

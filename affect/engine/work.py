@@ -23,7 +23,7 @@ from affect.systems.shards import ALONE, Shard
 from affect.trial import Settings, TaskSpec
 
 LONGEST = 900.0
-"""Seconds that a pack should be expected to take at most: what a crash or a time limit may cost a worker."""
+"""Seconds that a pack should be expected to take at most, or hardly more: what a crash or a time limit may cost a worker."""
 SHORTER_COSTS = 1.1
 """How much longer per trial a pack may take than the fastest, for being no longer than `LONGEST`."""
 

@@ -18,7 +18,8 @@ from affect.data.twin import make_twin
 from affect.engine.evidence import evidence
 from affect.engine.packs import Pack
 from affect.engine.plan import plan
-from affect.engine.run import PLANNED, Sizes
+from affect.engine.run import PLANNED
+from affect.engine.sizes import Sizes
 from affect.engine.store import Store
 from affect.engine.work import measure, open_task
 from affect.resolved import Resolved

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from affect.engine import run as run_module
 from affect.engine.evidence import evidence
-from affect.engine.executors import Inline
+from affect.engine.executors import Inline, Outcome
 from affect.engine.packs import Measure, Pack
 from affect.engine.plan import plan
 from affect.engine.progress import State
@@ -198,19 +200,86 @@ def test_where_time_is_short_most_trials_come_first(
     assert (summary.stopped, summary.left) == ((False, 0) if first else (True, 6)), "packs take less than they say"
 
 
-def test_a_limit_below_what_packs_take_gets_there_in_the_end(
-    resolve: Resolve, place: Workplace, tmp_path: Path
-) -> None:
-    """A pack of 30 s is not for a limit of 15, its trials are."""
-    resolved, store, trained = resolve(Row("toy"), seeds=3), Store(str(tmp_path), "trial_study"), []
-    for _ in range(4):
-        executor = Noting()
+class Clocked(Inline):
+    """Workers on a clock of their own, on which packs of a system take what `truth` says."""
+
+    def __init__(self, slots: int, expected: dict[str, Measure], truth: dict[str, float]) -> None:
+        super().__init__()
+        self.slots, self.expected, self.truth = slots, expected, truth
+        self.now = 0.0
+        self.running: list[tuple[float, Pack]] = []
+        self.order: list[str] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def measure(self, probes: Sequence[Probe]) -> list[Measure]:
+        return [self.expected[probe.system] for probe in probes]
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.running)
+
+    def submit(self, pack: Pack) -> None:
+        self.order.append(pack.system)
+        self.running.append((self.now + self.truth[pack.system], pack))
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        ends, pack = min(self.running, key=lambda each: each[0])
+        if ends > self.now + seconds:
+            self.now += seconds
+            return []
+        self.now = ends
+        self.running.remove((ends, pack))
+        super().submit(pack)
+        return super().wait(0)
+
+
+@pytest.fixture
+def clocked(
+    resolve: Resolve, place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Summary, Clocked]]:
+    def make(minutes: float, slots: int, expected: dict[str, Measure], truth: dict[str, float], seeds: int) -> Any:
+        executor = Clocked(slots, expected, truth)
+        monkeypatch.setattr(run_module, "time", executor)
+        rows = [Row("toy"), Row("other", ({"width": 5},))][: len(expected)]
+        store = Store(str(tmp_path), "trial_study")
         with store.locked():
-            summary = run(resolved, store, executor, place, Silent(), 0.25)
-        trained.append(executor.order)
-    assert sum(len(order) for order in trained) == 3
-    assert (summary.stopped, summary.left, trained[-1]) == (False, 0, [])
-    assert {len(m.trials) for m in store.memberships()} == {1}
+            return run(resolve(*rows, seeds=seeds), store, executor, place, Silent(), minutes), executor
+
+    return make
+
+
+def test_a_bad_guess_of_one_system_stops_no_other(clocked: Callable[..., tuple[Summary, Clocked]]) -> None:
+    """Twenty that take forty times what was guessed, and then as many of the others as fit into the hour."""
+    expected, truth = {"toy": Measure(1, 0.5), "other": Measure(1, 900.0)}, {"toy": 20.0, "other": 900.0}
+    summary, executor = clocked(60, 1, expected, truth, seeds=20)
+    assert executor.order == ["toy"] * 20 + ["other"] * 3
+    assert (summary.trained, summary.stopped) == (23, True)
+
+
+def test_the_first_pack_tells_whether_the_second_fits(clocked: Callable[..., tuple[Summary, Clocked]]) -> None:
+    """What is expected to take 15 minutes takes 35: a second would be lost."""
+    summary, executor = clocked(60, 1, {"toy": Measure(1, 900.0)}, {"toy": 2100.0}, seeds=5)
+    assert executor.order == ["toy"]
+    assert (summary.trained, summary.left) == (1, 4)
+    assert executor.now < 3600, "and it does not wait for nothing"
+
+
+def test_what_takes_less_than_expected_leaves_no_time_unused(
+    clocked: Callable[..., tuple[Summary, Clocked]],
+) -> None:
+    summary, _ = clocked(70, 2, {"toy": Measure(1, 2400.0)}, {"toy": 600.0}, seeds=12)
+    assert (summary.trained, summary.stopped) == (12, False)
+
+
+def test_more_time_never_gives_less(clocked: Callable[..., tuple[Summary, Clocked]]) -> None:
+    """Long packs all of which seemed to fit, and take half as long again: the short ones are not what is lost."""
+    expected, truth = {"toy": Measure(1, 300.0), "other": Measure(1, 30.0)}, {"toy": 450.0, "other": 45.0}
+    summary, executor = clocked(56, 1, expected, truth, seeds=10)
+    assert executor.order[0] == "toy", "330 s ten times fit into 56 minutes"
+    assert executor.order.count("other") == 10
+    assert summary.trained == len(executor.order)
 
 
 def test_an_interrupted_pack_reruns_whole(resolve: Resolve, place: Workplace, tmp_path: Path) -> None:

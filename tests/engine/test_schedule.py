@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from affect.engine.packs import Pack
-from affect.engine.schedule import TRUST, forecast, next_pack, pace_of, split
+from affect.engine.schedule import TRUST, forecast, next_pack, pace_of
 from affect.trial import TaskSpec, Trial
 
 TASK = TaskSpec("f" * 64, "main", ("emotion",), "accuracy", "as_published", 0.1)
@@ -26,20 +26,20 @@ def queue(*packs: tuple[int, float]) -> list[Pack]:
 
 
 @pytest.mark.parametrize(
-    ("ended", "pace", "running", "waiting", "share", "left"),
+    ("ended", "running", "waiting", "share", "left"),
     [
-        (0, 1, [], 100, 0, 100),
-        (0, 1, [(60, 30, 0)], 40, 0.3, 70),
-        (0, 1, [(60, 120, 0)], 40, 0.57, 2**0.5 * 43),  # longer than was expected, and so will be the others
-        (0, 1, [(60, 30, 0.25)], 40, 0.15, 85),
-        (100, 2, [(60, 30, 0), (60, 60, 0.8)], 0, (100 + 15 + 48) / 220, 2 * 57),
-        (100, 2, [], 0, 1, 0),
+        (0, [], 100, 0, 100),
+        (0, [(60, 30, 0)], 40, 0.3, 70),
+        (0, [(60, 120, 0)], 40, 0.57, 43),  # overdue, so nearly over
+        (0, [(60, 30, 0.25)], 40, 0.15, 85),
+        (100, [(60, 30, 0), (60, 60, 0.8)], 0, (100 + 30 + 48) / 220, 42),
+        (100, [], 0, 1, 0),
     ],
 )
-def test_the_forecast_follows_what_packs_take(
-    ended: float, pace: float, running: list[tuple[float, float, float]], waiting: float, share: float, left: float
+def test_a_forecast_counts_what_is_over_of_each_pack(
+    ended: float, running: list[tuple[float, float, float]], waiting: float, share: float, left: float
 ) -> None:
-    assert forecast(ended, pace, running, waiting) == pytest.approx((share, left))
+    assert forecast(ended, running, waiting) == pytest.approx((share, left))
 
 
 def test_what_packs_took_is_believed_the_more_there_is_of_it() -> None:
@@ -52,31 +52,36 @@ def test_what_packs_took_is_believed_the_more_there_is_of_it() -> None:
     assert pace_of(600, 5) > 50, "a guess of half a second for what takes a minute is soon unlearned"
 
 
-def seconds_of(found: Pack | None) -> float:
+def seconds_of(pack: Pack) -> float:
+    return pack.seconds
+
+
+def chosen(waiting: list[Pack], slots: int, needed: float, left: float, pace: float = 1.0) -> float:
+    found = next_pack(waiting, lambda pack: pack.seconds * pace, slots, needed, left)
     return math.nan if found is None else found.seconds
 
 
 def test_the_longest_comes_first_where_all_is_certain_to_fit() -> None:
     waiting = queue((1, 300), (32, 60))
-    assert seconds_of(next_pack(waiting, 1, 1.0, 360, left=361)) == 300
-    assert seconds_of(next_pack(waiting, 1, 1.0, 360, left=math.inf)) == 300
+    assert chosen(waiting, 1, 360, left=361) == 300
+    assert chosen(waiting, 1, 360, left=math.inf) == 300
 
 
 def test_the_cheapest_trials_come_first_where_it_is_not() -> None:
     """Per trial: not the shortest pack."""
     waiting = queue((1, 300), (32, 60), (1, 50))
-    assert seconds_of(next_pack(waiting, 1, 1.0, 410, left=400)) == 60
-    assert seconds_of(next_pack(waiting, 1, 1.0, 410 + 100, left=450)) == 60, "for others are running or to come"
-    assert seconds_of(next_pack(waiting, 1, 1.3, 410 * 1.3, left=500)) == 60, "for packs take longer than expected"
-    assert seconds_of(next_pack(waiting, 2, 1.0, 410, left=400)) == 300, "two share the work"
-    assert seconds_of(next_pack(waiting, 1, 0.5, 205, left=250)) == 300, "they take less"
+    assert chosen(waiting, 1, 410, left=400) == 60
+    assert chosen(waiting, 1, 410 + 100, left=450) == 60, "for others are running or to come"
+    assert chosen(waiting, 1, 410 * 1.3, left=500, pace=1.3) == 60, "for packs take longer than expected"
+    assert chosen(waiting, 2, 410, left=400) == 300, "two share the work"
+    assert chosen(waiting, 1, 205, left=250, pace=0.5) == 300, "they take less"
 
 
 def test_nothing_begins_that_would_not_end_in_time() -> None:
     waiting = queue((1, 300), (32, 60))
-    assert seconds_of(next_pack(waiting, 1, 1.0, 360, left=299)) == 60
-    assert next_pack(waiting, 1, 1.0, 360, left=59) is None
-    assert next_pack(waiting, 1, 2.0, 720, left=119) is None
+    assert chosen(waiting, 1, 360, left=299) == 60
+    assert math.isnan(chosen(waiting, 1, 360, left=59))
+    assert math.isnan(chosen(waiting, 1, 720, left=119, pace=2.0))
 
 
 def test_what_was_certain_to_fit_does_fit() -> None:
@@ -87,28 +92,11 @@ def test_what_was_certain_to_fit_does_fit() -> None:
         waiting = queue(*((1, float(length)) for length in lengths))
         left = float(generator.uniform(0.8, 2.5)) * lengths.sum() / slots
         cheapest = replace(pack(100, 0.1), split_of="x")
-        chosen = next_pack([*waiting, cheapest], slots, 1.0, float(lengths.sum()) + 0.1, left)
-        if chosen is waiting[0]:
+        found = next_pack([*waiting, cheapest], seconds_of, slots, float(lengths.sum()) + 0.1, left)
+        if found is waiting[0]:
             certain += 1
             workers = [0.0] * slots
             for each in waiting:
                 heapq.heapreplace(workers, workers[0] + each.seconds)
             assert max(workers) <= left
     assert certain > 50
-
-
-@pytest.mark.parametrize(
-    ("trials", "seconds", "left"), [(7, 70, 60), (5, 100, 50), (3, 90, 45), (3, 90, 30), (8, 8, 7.9)]
-)
-def test_a_part_of_what_is_split_fits(trials: int, seconds: float, left: float) -> None:
-    whole, parts = split(queue((trials, seconds), (1, 100)), 1.0, left) or pytest.fail("one trial would fit")
-    assert len(whole.trials) == trials
-    assert [trial for part in parts for trial in part.trials] == list(whole.trials)
-    assert min(part.seconds for part in parts) <= left
-    assert all(part.split_of == whole.id for part in parts)
-
-
-def test_where_no_trial_fits_nothing_is_split() -> None:
-    assert split(queue((3, 90)), 1.0, 29) is None
-    assert split(queue((3, 90)), 2.0, 59) is None
-    assert split(queue((3, 90)), 1.0, 0) is None
