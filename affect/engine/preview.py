@@ -119,7 +119,7 @@ def _work(resolved: Resolved, wanted: Plan, sizes: Sizes, slots: int) -> Table:
     for system in dict.fromkeys(row.system for row in resolved.rows):
         for fraction in resolved.label_fractions:
             mine = [t for t in wanted.trials if (t.system, t.task.label_fraction) == (system, fraction)]
-            own = [p for p in packs if (p.trials[0].system, p.trials[0].task.label_fraction) == (system, fraction)]
+            own = [p for p in packs if (p.system, p.trials[0].task.label_fraction) == (system, fraction)]
             later = [(t, n) for t, n in wanted.later if (t.system, t.task.label_fraction) == (system, fraction)]
             to_run = sum(len(pack.trials) for pack in own)
             seconds = sum(pack.seconds for pack in own)

@@ -137,7 +137,7 @@ class _Run:
             outcomes = self.executor.wait(max(0.0, min(1.0, self.deadline - time.monotonic())))
             # Workers first, disks second: training goes on while results are written.
             for outcome in outcomes:
-                self._time(self.running.pop(outcome.pack.id), outcome)
+                self._clock(self.running.pop(outcome.pack.id), outcome)
             self._submit()
             for outcome in outcomes:
                 self._settle(outcome)
@@ -195,6 +195,7 @@ class _Run:
         return sum(self.sizes(self.sizes.group_of(trial)).seconds for trial in trials)
 
     def _enqueue(self, packs: Sequence[Pack]) -> None:
+        """Longest first: what starts last is short, so that workers end together."""
         self.queue = sorted([*self.queue, *packs], key=lambda pack: -pack.seconds)
 
     def _submit(self) -> None:
@@ -217,7 +218,7 @@ class _Run:
             self.queue, lambda pack: pack.seconds * paces.get(pack.system, 1.0), self.executor.slots, needed, left
         )
 
-    def _time(self, started: _Started, outcome: Outcome) -> None:
+    def _clock(self, started: _Started, outcome: Outcome) -> None:
         """Keep what a pack took beside what it was expected to take."""
         if not isinstance(outcome.result, Failure):
             self.times = started.added_to(self.times)

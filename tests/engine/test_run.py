@@ -176,7 +176,7 @@ class Noting(Inline):
         return [Measure(3, 10.0) if probe.system == "toy" else Measure(1, 8.0) for probe in probes]
 
     def submit(self, pack: Pack) -> None:
-        self.order.append((pack.trials[0].system, len(pack.trials)))
+        self.order.append((pack.system, len(pack.trials)))
         super().submit(pack)
 
 
